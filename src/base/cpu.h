@@ -1,0 +1,21 @@
+// What this processor and system can do.
+#pragma once
+
+#include <string>
+
+namespace sonde {
+
+struct CpuFeatures {
+  bool avx2 = false;         // with FMA and F16C
+  bool avx512 = false;       // F, BW, VL, DQ
+  bool avx512_vnni = false;
+  bool avx512_bf16 = false;
+  bool amx_int8 = false;     // the processor has it and the system granted tile data
+  bool amx_bf16 = false;
+};
+
+const CpuFeatures& cpu_features();
+// "AMD EPYC (AVX-512, VNNI, BF16)": for reports.
+std::string cpu_name();
+
+}  // namespace sonde

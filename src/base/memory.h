@@ -1,0 +1,37 @@
+// What memory there is, and aligned buffers.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <vector>
+
+namespace sonde {
+
+// Bytes this process may use in all: the smallest of the machine's memory, the cgroup's limits (v1, v2, all parents) and RLIMIT_AS.
+int64_t memory_limit();
+// Bytes still free under that limit (page cache counts as free).
+int64_t memory_available();
+// Peak and present resident set of this process, bytes (VmHWM, VmRSS of /proc/self/status).
+int64_t peak_resident();
+int64_t resident();
+
+inline constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 register
+
+template <class T>
+struct AlignedAllocator {
+  using value_type = T;
+  AlignedAllocator() = default;
+  template <class U>
+  AlignedAllocator(const AlignedAllocator<U>&) {}
+  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{kAlignment})); }
+  void deallocate(T* p, std::size_t) { ::operator delete(p, std::align_val_t{kAlignment}); }
+  template <class U>
+  bool operator==(const AlignedAllocator<U>&) const { return true; }
+};
+
+template <class T>
+using AlignedVector = std::vector<T, AlignedAllocator<T>>;
+
+}  // namespace sonde

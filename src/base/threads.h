@@ -1,0 +1,78 @@
+// The one pool of compute threads. It spins while an Awake guard lives (through a token), else it sleeps.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+
+namespace sonde {
+
+class ThreadPool {
+ public:
+  // `threads` counts the calling thread; 1 means no workers. 0: as many as the process may use (affinity and cgroup).
+  explicit ThreadPool(int threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const;
+
+  // Calls f(thread) once for every thread in [0, size()); returns when all have finished. f must not throw.
+  // One caller at a time; not reentrant.
+  template <class F>
+  void run(F&& f) {
+    using Fn = std::remove_reference_t<F>;
+    run_erased([](void* context, int thread) { (*static_cast<Fn*>(context))(thread); },
+               const_cast<void*>(static_cast<const void*>(&f)));
+  }
+
+  // Splits [0, n) into contiguous ranges, one a thread, their bounds multiples of `grain`; calls f(begin, end, thread).
+  template <class F>
+  void split(int64_t n, int64_t grain, F&& f) {
+    if (n <= 0) return;
+    const int64_t blocks = (n + grain - 1) / grain, threads = size();
+    if (threads == 1 || blocks == 1) return f(int64_t{0}, n, 0);
+    run([&](int thread) {
+      const int64_t begin = blocks * thread / threads * grain, end = blocks * (thread + 1) / threads * grain;
+      if (begin < end) f(begin, std::min(end, n), thread);
+    });
+  }
+
+  // Hands out [0, n) in pieces of `grain` to whichever thread is free; calls f(begin, end, thread) for each piece.
+  // For work of unequal size. Which thread does which piece varies: f's results must not depend on it.
+  template <class F>
+  void share(int64_t n, int64_t grain, F&& f) {
+    if (n <= 0) return;
+    if (size() == 1 || n <= grain) return f(int64_t{0}, n, 0);
+    reset_counter();
+    run([&](int thread) {
+      for (int64_t begin; (begin = take(grain)) < n;) f(begin, std::min(begin + grain, n), thread);
+    });
+  }
+
+  // While one lives, workers spin between two regions (0.2 us a fork-join); without any they sleep (40 us to wake).
+  class Awake {
+   public:
+    explicit Awake(ThreadPool& pool);
+    ~Awake();
+    Awake(const Awake&) = delete;
+    Awake& operator=(const Awake&) = delete;
+
+   private:
+    ThreadPool& pool_;
+  };
+
+ private:
+  void run_erased(void (*f)(void*, int), void* context);
+  void reset_counter();
+  int64_t take(int64_t grain);
+
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Processors that this process may use: the smaller of its affinity mask and the cgroup's CPU quota (rounded up), at least 1.
+int usable_processors();
+
+}  // namespace sonde

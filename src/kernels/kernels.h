@@ -1,0 +1,93 @@
+// The arithmetic: every kernel's contract. reference.cpp holds each as plain loops in double; one file per instruction set
+// holds the fast forms, chosen once at start. Nothing above this folder knows how a weight is stored.
+//
+// The exact path computes in F32. Each output value depends on its own inputs alone, in one fixed order, so results are
+// the same bits for any number of rows, threads, pages and for every instruction set:
+//   dot(a, b) of length n: sixteen lanes, lane j adds a[k] * b[k] by fused multiply-add for k = j, j + 16, ... in order;
+//   the lanes are then summed as a binary tree (8 + 8, 4 + 4, 2 + 2, 1 + 1).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/threads.h"
+#include "sonde/result.h"
+#include "tensor/tensor.h"
+
+namespace sonde {
+
+// --- instruction sets -------------------------------------------------------------------------------------------------
+// The name of the table in use: "portable", "avx2", "avx512".
+std::string_view kernel_set();
+// Names that this processor can run, slowest first.
+std::vector<std::string_view> kernel_sets();
+// Chooses another table (tests, SONDE_ISA). Not while kernels run. An unknown or unavailable name is an error naming those that are.
+Status choose_kernel_set(std::string_view name);
+
+// --- linear algebra ---------------------------------------------------------------------------------------------------
+// Rows [first, first + count) of w as F32, exactly: out [count, cols].
+void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
+
+// y[i, r] = dot(x[i], w[r]) (+ bias[r]): x [m, w.cols] with stride ldx, y [m, w.rows] with stride ldy; floats apart.
+void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,
+            const float* bias = nullptr);
+
+// Several products at once, so that small ones share a fork-join (experts, q/k/v, gate and up). Each as matmul().
+struct Product {
+  Matrix w;
+  const float* x;
+  int64_t m, ldx;
+  float* y;
+  int64_t ldy;
+  const float* bias = nullptr;
+};
+void matmul(ThreadPool& pool, std::span<const Product> products);
+
+// dot() as defined above.
+float dot(const float* a, const float* b, int64_t n);
+
+// --- rows: x, y [m, n] contiguous --------------------------------------------------------------------------------------
+// y = w * x / sqrt(mean(x^2) + eps), the sum of squares in double. y may be x. ldx, ldy: strides in floats.
+void rms_norm(ThreadPool& pool, const float* x, int64_t ldx, const float* w, float eps, float* y, int64_t ldy, int64_t m, int64_t n);
+// out = silu(gate) * up, silu(z) = z / (1 + exp(-z)); out may be gate.
+void silu_mul(ThreadPool& pool, const float* gate, const float* up, float* out, int64_t count);
+// y += a * x
+void add_scaled(float* y, const float* x, float a, int64_t n);
+
+// Rotary embedding of one head vector by the angles whose cosine and sine are given (double, n/2 of each).
+// halves: (i, i + n/2) turn together, as in Llama and Qwen; else neighbours (2i, 2i+1), as in DeepSeek's MLA.
+void rotate(float* x, const double* cosine, const double* sine, int64_t n, bool halves);
+
+// --- attention ---------------------------------------------------------------------------------------------------------
+// A token's record in the cache holds key_heads keys at key_offset and as many values at value_offset. Grouped-query
+// attention: records [K heads | V heads]. Absorbed MLA: one key head (latent | rope) whose value is the latent itself.
+// Expanded MLA: one key head per query head, in a contiguous scratch that looks like pages.
+struct AttentionShape {
+  int64_t heads;                      // query heads; head h uses key head h * key_heads / heads
+  int64_t key_heads;
+  int64_t key_dim, value_dim;         // floats
+  int64_t key_offset, value_offset;   // floats from the start of a record to key head 0 and to value head 0
+  int64_t key_stride, value_stride;   // floats from one key head to the next
+  int64_t record;                     // floats from one token to the next inside a page
+  int64_t page_tokens;                // tokens a page
+  float scale;                        // multiplies the scores
+};
+struct AttentionRow {
+  const float* q;                     // [heads, key_dim]
+  float* out;                         // [heads, value_dim]
+  const float* const* pages;          // pages[p]: record of token p * page_tokens, in this layer
+  int64_t length;                     // tokens 0 ... length - 1 are seen
+};
+// out_h = sum_s softmax_s(scale * dot(q_h, k_s)) v_s. Scores by dot(); the largest subtracted; exponentials and their sum in
+// double or by a fixed F32 order; values added in the order of the tokens. Same bits for any rows beside it and any threads.
+void attention(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows);
+
+// --- vectors -----------------------------------------------------------------------------------------------------------
+// softmax of x[0 ... n) in place, sum in double.
+void softmax(float* x, int64_t n);
+// True when every value is finite.
+bool all_finite(const float* x, int64_t n);
+
+}  // namespace sonde

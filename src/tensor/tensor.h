@@ -1,0 +1,52 @@
+// Views of stored tensors. Neither owns its bytes: the Checkpoint that was opened does.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "tensor/types.h"
+
+namespace sonde {
+
+// A tensor as a file holds it. Shape outermost first, as published ([out, in]); the last dimension is contiguous in blocks.
+struct Tensor {
+  const Type* type = nullptr;
+  std::vector<int64_t> shape;
+  std::span<const std::byte> bytes;
+
+  int64_t dim(std::size_t i) const { return i < shape.size() ? shape[i] : 1; }
+  int64_t count() const {  // readers have checked that this does not overflow
+    int64_t n = 1;
+    for (int64_t d : shape) n *= d;
+    return n;
+  }
+};
+
+// A weight matrix [rows, cols] as stored; y = x W^T multiplies by it. Only kernels look inside.
+struct Matrix {
+  const Type* type = nullptr;
+  const std::byte* data = nullptr;
+  int64_t rows = 0, cols = 0;
+  int64_t row_bytes = 0;
+
+  // FP8 blocks (DeepSeek-V3): value = W[i, j] * scale[i / scale_block, j / scale_block]; null for every other weight.
+  const std::byte* scales = nullptr;
+  const Type* scale_type = nullptr;  // F32 or F8_E8M0
+  int64_t scale_block = 128;
+  int64_t scale_cols = 0;
+
+  explicit operator bool() const { return data != nullptr; }
+  // Rows [first, first + count); with scales, first must be a multiple of scale_block.
+  Matrix slice(int64_t first, int64_t count) const {
+    Matrix m = *this;
+    m.data = data + first * row_bytes;
+    m.rows = count;
+    if (scales) m.scales = scales + first / scale_block * scale_cols * scale_type->bytes;
+    return m;
+  }
+  int64_t bytes() const { return rows * row_bytes; }
+};
+
+}  // namespace sonde
