@@ -1,0 +1,29 @@
+// The twelve bytes in which Q4_K and Q5_K keep eight scales and eight mins of 6 bits.
+#pragma once
+
+#include "tensor/quant/bits.h"
+
+namespace sonde::quant::SONDE_ISA {
+
+struct KScales {
+  uint8_t scale[8], min[8];
+};
+
+inline KScales k_scales(const uint8_t* b) {
+  const uint32_t b0 = load<uint32_t>(b), b4 = load<uint32_t>(b + 4), b8 = load<uint32_t>(b + 8);
+  const uint32_t words[4] = {b0 & 0x3F3F3F3Fu, (b8 & 0x0F0F0F0Fu) | (b0 >> 2 & 0x30303030u),       // scales
+                             b4 & 0x3F3F3F3Fu, (b8 >> 4 & 0x0F0F0F0Fu) | (b4 >> 2 & 0x30303030u)};  // mins
+  KScales s;
+  __builtin_memcpy(&s, words, sizeof s);
+  return s;
+}
+
+inline void k_scales_store(const KScales& s, uint8_t* b) {
+  for (int j = 0; j < 4; ++j) {
+    b[j] = uint8_t(s.scale[j] | s.scale[j + 4] >> 4 << 6);
+    b[j + 4] = uint8_t(s.min[j] | s.min[j + 4] >> 4 << 6);
+    b[j + 8] = uint8_t((s.scale[j + 4] & 15) | (s.min[j + 4] & 15) << 4);
+  }
+}
+
+}  // namespace sonde::quant::SONDE_ISA

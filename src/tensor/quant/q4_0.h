@@ -1,0 +1,40 @@
+// Q4_0: 32 values, a half scale and 4-bit codes less 8; byte j holds elements j (low) and j + 16 (high).
+#pragma once
+
+#include "tensor/quant/bits.h"
+
+namespace sonde::quant::SONDE_ISA {
+
+struct Q4_0 {
+  static constexpr const char* kName = "Q4_0";
+  static constexpr int kId = 2, kBlock = 32, kBytes = 18;
+
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    const uint8_t* __restrict p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
+      const float d = half(p);
+      for (int j = 0; j < 16; ++j) out[j] = d * float((p[2 + j] & 15) - 8);
+      for (int j = 0; j < 16; ++j) out[j + 16] = d * float((p[2 + j] >> 4) - 8);
+    }
+  }
+
+  // The value of largest magnitude becomes -8 exactly.
+  static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {
+    uint8_t* p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
+      float largest = 0, extreme = 0;
+      for (int k = 0; k < 32; ++k) {
+        if (__builtin_fabsf(x[k]) > largest) largest = __builtin_fabsf(x[k]), extreme = x[k];
+      }
+      const float d = extreme / -8.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
+      store(p, float_to_half(d));
+      auto code = [&](float v) {
+        const int q = int(v * inverse + 8.5f);
+        return uint8_t(q < 15 ? q : 15);
+      };
+      for (int j = 0; j < 16; ++j) p[2 + j] = uint8_t(code(x[j]) | code(x[j + 16]) << 4);
+    }
+  }
+};
+
+}  // namespace sonde::quant::SONDE_ISA

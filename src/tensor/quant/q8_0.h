@@ -1,0 +1,33 @@
+// Q8_0: 32 values, a half scale and 32 signed bytes.
+#pragma once
+
+#include "tensor/quant/bits.h"
+
+namespace sonde::quant::SONDE_ISA {
+
+struct Q8_0 {
+  static constexpr const char* kName = "Q8_0";
+  static constexpr int kId = 8, kBlock = 32, kBytes = 34;
+
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    const uint8_t* __restrict p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
+      const float d = half(p);
+      for (int k = 0; k < 32; ++k) out[k] = d * float(int8_t(p[2 + k]));
+    }
+  }
+
+  // The largest magnitude becomes 127; codes round to nearest, halves away from zero.
+  static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {
+    uint8_t* p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
+      float largest = 0;
+      for (int k = 0; k < 32; ++k) largest = largest < __builtin_fabsf(x[k]) ? __builtin_fabsf(x[k]) : largest;
+      const float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
+      store(p, float_to_half(d));
+      for (int k = 0; k < 32; ++k) p[2 + k] = uint8_t(int8_t(__builtin_roundf(x[k] * inverse)));
+    }
+  }
+};
+
+}  // namespace sonde::quant::SONDE_ISA
