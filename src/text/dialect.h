@@ -15,9 +15,12 @@
 
 namespace sonde {
 
+// Keys keep their order: templates print tools and arguments as they came.
+using OrderedJson = nlohmann::ordered_json;
+
 struct Conversation {
-  nlohmann::json messages;              // array of {"role", "content", "reasoning_content"?, "tool_calls"?, "tool_call_id"?, "name"? ...}
-  nlohmann::json tools;                 // array or null
+  OrderedJson messages;                 // array of {"role", "content", "reasoning_content"?, "tool_calls"?, "tool_call_id"?, "name"? ...}
+  OrderedJson tools;                    // array or null
   std::optional<bool> thinking;         // unset: the dialect's own default
   bool add_generation_prompt = true;
 };
@@ -40,6 +43,7 @@ struct ParsedMessage {
   std::string content;
   std::vector<ToolCallText> tool_calls;
   std::string finish_reason;            // "stop", "tool_calls", "length"
+  std::string error;                    // after finish(): why the output breaks its own format; empty: it does not
 };
 // What one piece of output adds.
 struct MessageDelta {
@@ -70,6 +74,8 @@ class Dialect {
   virtual std::string_view generation_prompt() const = 0;
   virtual bool can_think() const = 0;                      // the model may produce <think> ... </think>
   virtual bool thinking_switch() const = 0;                // `thinking` changes the prompt
+  // Control and think tokens that its prompts may contain; encode_prompt demands those that a prompt does contain.
+  virtual std::span<const std::string_view> controls() const = 0;
 };
 
 // The names for --dialect, in order.
