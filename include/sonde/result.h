@@ -23,11 +23,11 @@ enum class Code {
 // What failed, where, expected against found, and a hint. Fields that do not apply stay empty.
 struct Error {
   Code code = Code::kInternal;
-  std::string what;      // "tensor reaches beyond the end of the file"
-  std::string where;     // "model.safetensors: model.norm.weight"
-  std::string expected;  // "at most 4096 bytes"
-  std::string found;     // "8192 bytes"
-  std::string hint;      // "the download may be incomplete"
+  std::string what = {};      // "tensor reaches beyond the end of the file"
+  std::string where = {};     // "model.safetensors: model.norm.weight"
+  std::string expected = {};  // "at most 4096 bytes"
+  std::string found = {};     // "8192 bytes"
+  std::string hint = {};      // "the download may be incomplete"
 
   // One line: "WHERE: WHAT (expected E, found F); HINT".
   std::string message() const;

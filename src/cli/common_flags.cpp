@@ -1,0 +1,199 @@
+#include "cli/common_flags.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string_view>
+#include <utility>
+
+#include "base/paths.h"
+#include "cli/output.h"
+
+namespace sonde {
+namespace {
+
+// A number that fills the whole of `text`.
+template <class T>
+std::optional<T> number(std::string_view text) {
+  if (!text.empty() && text.front() == '+') text.remove_prefix(1);
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
+  return value;
+}
+
+Result<std::vector<int32_t>> parse_ids(std::string_view text, const std::string& where) {
+  std::vector<int32_t> ids;
+  constexpr std::string_view kBetween = ", \t\r\n[]";
+  for (std::size_t at = text.find_first_not_of(kBetween); at != std::string_view::npos;) {
+    const std::size_t end = std::min(text.find_first_of(kBetween, at), text.size());
+    const std::string_view word = text.substr(at, end - at);
+    const auto id = number<int32_t>(word);
+    if (!id || *id < 0)
+      return Error{.code = Code::kInvalid,
+                   .what = "not a token id",
+                   .where = where,
+                   .expected = "numbers from 0 on, as in 1,2,3",
+                   .found = fmt::format("\"{}\"", word.substr(0, 40))};
+    ids.push_back(*id);
+    at = text.find_first_not_of(kBetween, end);
+  }
+  if (ids.empty()) return Error{.code = Code::kInvalid, .what = "no token ids", .where = where};
+  return ids;
+}
+
+}  // namespace
+
+Error usage_mistake(const std::string& message) { return {.code = Code::kInvalid, .what = message}; }
+
+void ModelFlags::declare(Args& args) {
+  args.positional("MODEL", positional, "a folder, a file, or the first of several files");
+  args.option("-m,--model", named, "the same as MODEL");
+}
+
+Result<std::string> ModelFlags::path() const {
+  if (!positional.empty() && !named.empty()) return usage_mistake("MODEL is given twice, once with -m");
+  if (positional.empty() && named.empty()) return usage_mistake("MODEL is missing: a folder or a file");
+  return positional.empty() ? named : positional;
+}
+
+Result<std::string> ModelFlags::path_or_embedded() const {
+  if (positional.empty() && named.empty()) return embedded_default();
+  return path();
+}
+
+Result<std::string> embedded_default() {
+  std::string path = embedded_model();
+  if (path.empty())
+    return Error{.code = Code::kNotFound,
+                 .what = "no MODEL given, and the embedded default is not beside the program",
+                 .hint = "name a folder or a file"};
+  notice("no MODEL given: using the embedded default, " + path);
+  return path;
+}
+
+void RunFlags::declare(Args& args) {
+  args.group("Running the model");
+  args.option("-t,--threads", threads, "compute threads (default: as many as the process may use)");
+  args.option("-c,--context", context,
+              "tokens a sequence may hold (default: the model's own, as far as memory allows)");
+  args.option("--dialect", dialect, "chat dialect, where the model's own is unknown or another is wanted");
+  args.flag("--exact", exact, "the exact path: F32 activations on the weights as stored (the default so far)");
+  args.flag("--reproducible", reproducible, "one form of attention throughout: the same bits however the work is cut");
+  args.group("Choosing tokens");
+  args.option("--temperature", temperature, "0: greedy (default: what the model's makers recommend)");
+  args.option("--top-p", top_p, "smallest set of tokens whose probabilities reach this, in (0, 1]");
+  args.option("--top-k", top_k, "only the k likeliest tokens; 0: all");
+  args.option("--min-p", min_p, "drop tokens below this times the likeliest one's probability, in [0, 1)");
+  args.option("--repetition-penalty", repetition_penalty, "above 1: tokens seen before become less likely");
+  args.option("--presence-penalty", presence_penalty, "subtracted once from tokens of the answer so far, in [-2, 2]");
+  args.option("--frequency-penalty", frequency_penalty, "subtracted for each occurrence in the answer, in [-2, 2]");
+  args.repeated("--logit-bias", logit_bias, "ID:VALUE, added to that token's logit; may be given several times");
+  args.option("--seed", seed, "makes sampling repeatable (default: a fresh one each time)");
+  args.repeated("--stop", stop, "a text that ends the answer; may be given several times");
+  args.group("Options");
+}
+
+Status RunFlags::check() const {
+  if (threads < 0 || threads > 4096)
+    return usage_mistake(fmt::format("--threads {} is out of range 1 to 4096", threads));
+  if (context < 0) return usage_mistake(fmt::format("--context {} is negative", context));
+  const auto sampled = sampling({});
+  if (!sampled.ok()) return sampled.error();
+  return {};
+}
+
+EngineOptions RunFlags::engine_options() const {
+  EngineOptions options;
+  options.threads = threads;
+  options.context = context;
+  options.reproducible = reproducible;
+  options.dialect = dialect;
+  options.exact = true;  // the only path so far
+  return options;
+}
+
+Result<SamplingOptions> RunFlags::sampling(SamplingOptions defaults) const {
+  SamplingOptions o = std::move(defaults);
+  Status status;
+  // `good` also refuses NaN.
+  const auto take = [&](auto& to, const auto& from, const char* flag, const char* range, auto good) {
+    if (!from) return;
+    to = *from;
+    if (!good(*from) && status.ok())
+      status = usage_mistake(fmt::format("{} {} is out of range {}", flag, *from, range));
+  };
+  take(o.temperature, temperature, "--temperature", "0 and above", [](double v) { return v >= 0 && v <= 1e6; });
+  take(o.top_p, top_p, "--top-p", "(0, 1]", [](double v) { return v > 0 && v <= 1; });
+  take(o.top_k, top_k, "--top-k", "0 and above", [](int v) { return v >= 0; });
+  take(o.min_p, min_p, "--min-p", "[0, 1)", [](double v) { return v >= 0 && v < 1; });
+  take(o.repetition_penalty, repetition_penalty, "--repetition-penalty", "above 0",
+       [](double v) { return v > 0 && v <= 1e6; });
+  take(o.presence_penalty, presence_penalty, "--presence-penalty", "[-2, 2]",
+       [](double v) { return v >= -2 && v <= 2; });
+  take(o.frequency_penalty, frequency_penalty, "--frequency-penalty", "[-2, 2]",
+       [](double v) { return v >= -2 && v <= 2; });
+  SONDE_CHECK(status);
+  if (seed) o.seed = seed;
+  for (const std::string& text : logit_bias) {
+    const std::size_t colon = text.find(':');
+    const auto id = number<int32_t>(std::string_view(text).substr(0, colon));
+    const double value =
+        number<double>(colon == std::string::npos ? "" : std::string_view(text).substr(colon + 1)).value_or(NAN);
+    if (!id || *id < 0 || !(std::abs(value) <= 1e6))
+      return usage_mistake("--logit-bias \"" + text + "\" is not ID:VALUE, as in 128799:-2.5");
+    o.logit_bias[*id] = value;
+  }
+  return o;
+}
+
+void declare_json(Args& args, bool& json) { args.flag("--json", json, "results and errors as JSON"); }
+
+Result<std::unique_ptr<Engine>> open_engine(const std::string& path, EngineOptions options) {
+  if (!options.notice) options.notice = [](const std::string& line) { notice(line); };
+  return Engine::open(path, std::move(options));
+}
+
+Result<std::string> read_text(const std::string& path, int64_t limit) {
+  const bool standard = path == "-";
+  std::FILE* file = standard ? stdin : std::fopen(path.c_str(), "rb");
+  const auto failure = [&](const char* what) {
+    return Error{.code = errno == ENOENT ? Code::kNotFound : Code::kIo,
+                 .what = what,
+                 .where = path,
+                 .found = std::strerror(errno)};
+  };
+  if (!file) return failure("cannot be opened");
+  std::string text;
+  char buffer[1 << 16];
+  std::size_t got = 0;
+  errno = 0;
+  while ((got = std::fread(buffer, 1, sizeof buffer, file)) > 0) {
+    text.append(buffer, got);
+    if (static_cast<int64_t>(text.size()) > limit) break;
+  }
+  const bool bad = std::ferror(file) != 0;
+  const Error error = failure("cannot be read");
+  if (!standard) std::fclose(file);
+  if (bad) return error;
+  if (static_cast<int64_t>(text.size()) > limit)
+    return Error{
+        .code = Code::kTooLarge, .what = "too long", .where = path, .expected = fmt::format("at most {} bytes", limit)};
+  return text;
+}
+
+Result<std::vector<int32_t>> read_ids(const std::string& text) {
+  if (text == "-" || (!text.empty() && text.front() == '@')) {
+    const std::string path = text == "-" ? text : text.substr(1);
+    SONDE_TRY(const std::string list, read_text(path));
+    return parse_ids(list, path == "-" ? "standard input" : path);
+  }
+  return parse_ids(text, "--ids");
+}
+
+}  // namespace sonde

@@ -1,0 +1,18 @@
+// Ctrl-C that ends work cleanly. While an Interrupt lives, the first SIGINT only sets a flag; a second one within it,
+// with the flag still set, ends the program. Outside, SIGINT ends the program at once, as everywhere.
+#pragma once
+
+namespace sonde {
+
+class Interrupt {
+ public:
+  Interrupt();
+  ~Interrupt();
+  Interrupt(const Interrupt&) = delete;
+  Interrupt& operator=(const Interrupt&) = delete;
+
+  static bool requested();
+  static void reset();
+};
+
+}  // namespace sonde

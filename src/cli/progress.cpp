@@ -1,0 +1,47 @@
+#include "cli/progress.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <utility>
+
+#include "cli/output.h"
+
+namespace sonde {
+
+Progress::Progress(std::string label, int64_t total, std::string unit)
+    : label_(std::move(label)), unit_(std::move(unit)), total_(total), next_(start_ + std::chrono::seconds(1)) {}
+
+void Progress::update(int64_t done) {
+  const Clock::time_point now = Clock::now();
+  if (now < next_) return;
+  const bool terminal = stderr_is_terminal();
+  next_ = now + (terminal ? std::chrono::milliseconds(200) : std::chrono::milliseconds(5000));
+
+  const double seconds = std::chrono::duration<double>(now - start_).count();
+  const auto amount = [&](int64_t n) {
+    return unit_ == "bytes" ? bytes_text(static_cast<double>(n)) : fmt::format("{} {}", n, unit_);
+  };
+  std::string line = label_ + ": ";
+  if (total_ > 0) {
+    line += fmt::format("{:.0f} %, {} of {}", 100.0 * static_cast<double>(done) / static_cast<double>(total_),
+                        amount(done), amount(total_));
+    if (done > 0 && done <= total_)
+      line += ", " + seconds_text(seconds * static_cast<double>(total_ - done) / static_cast<double>(done)) + " left";
+  } else {
+    line += amount(done) + ", " + seconds_text(seconds);
+  }
+  if (terminal)
+    std::fprintf(stderr, "\r\033[K%s", line.c_str());
+  else
+    std::fprintf(stderr, "sonde: %s\n", line.c_str());
+  std::fflush(stderr);
+  shown_ = true;
+}
+
+void Progress::clear() {
+  if (shown_ && stderr_is_terminal()) std::fputs("\r\033[K", stderr);
+  shown_ = false;
+}
+
+}  // namespace sonde

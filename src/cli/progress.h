@@ -1,0 +1,31 @@
+// Progress with the time left, on stderr: on a terminal one line that renews itself, else a line every five seconds.
+// Silent where the work ends within a second.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+namespace sonde {
+
+class Progress {
+ public:
+  // `unit` is what `total` counts ("tokens"); "bytes" is shown in KiB ... A total of 0 is unknown: only what is done is
+  // shown.
+  Progress(std::string label, int64_t total, std::string unit);
+  ~Progress() { clear(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void update(int64_t done);
+  void clear();  // takes the line off the terminal
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string label_, unit_;
+  int64_t total_;
+  Clock::time_point start_ = Clock::now(), next_;
+  bool shown_ = false;
+};
+
+}  // namespace sonde
