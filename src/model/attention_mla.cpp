@@ -1,0 +1,270 @@
+// Multi-head latent attention (DeepSeek-V2, section 2.1). A record is [latent c: kv_lora_rank | k_pe: qk_rope_head_dim].
+//
+// expanded (prefill): k_nope_h = K_h c, v_h = V_h c for every cached token, then ordinary attention per head.
+// absorbed (decode):  q'_h = K_h^T q_nope_h, then attention of one key head of width rank + rope whose value is c itself,
+//                     o_h = V_h z_h. K_h [nope, rank] and V_h [v, rank] are the two parts of head h in kv_b_proj.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "model/layers.h"
+
+namespace sonde {
+namespace {
+
+// Expanded keys and values of one group of heads may take so many floats (128 MiB); more heads go in turns.
+constexpr int64_t kExpandedFloats = int64_t{32} << 20;
+
+class LatentAttention final : public Attention {
+ public:
+  LatentAttention(const ModelConfig& config, double score_factor)
+      : c_(config),
+        scale_(float(score_factor / std::sqrt(double(config.qk_nope_head_dim + config.qk_rope_head_dim)))) {}
+
+  Matrix q_a_proj, q_b_proj, q_proj;  // the first two with a query LoRA, else the third
+  Matrix kv_a_proj, o_proj;
+  std::vector<float> q_a_layernorm, kv_a_layernorm;
+  std::vector<Matrix> key, key_transposed, value;  // per head: K_h [nope, rank], K_h^T [rank, nope], V_h [v, rank]
+  AlignedVector<float> owned;                      // what had to be unpacked or turned round
+
+  int64_t owned_bytes() const override { return int64_t(owned.size() * sizeof(float)); }
+
+  void forward(Step& step, Scratch& scratch, const float* x, float* y) const override {
+    const int64_t rows = step.rows, heads = c_.num_attention_heads, hidden = c_.hidden_size;
+    const int64_t nope = c_.qk_nope_head_dim, rope = c_.qk_rope_head_dim, rank = c_.kv_lora_rank;
+    const int64_t q_width = heads * (nope + rope), lora = c_.q_lora_rank;
+    float* q = scratch.get(scratch.a, rows * q_width);
+    float* latent = scratch.get(scratch.b, rows * step.record);
+    float* out = scratch.get(scratch.c, rows * heads * c_.v_head_dim);
+    if (lora > 0) {
+      float* c_q = scratch.get(scratch.d, rows * lora);
+      const Product products[] = {{q_a_proj, x, rows, hidden, c_q, lora}, {kv_a_proj, x, rows, hidden, latent, step.record}};
+      matmul(step.pool, products);
+      rms_norm(step.pool, c_q, lora, q_a_layernorm.data(), float(c_.rms_norm_eps), c_q, lora, rows, lora);
+      matmul(step.pool, q_b_proj, c_q, rows, lora, q, q_width);
+    } else {
+      const Product products[] = {{q_proj, x, rows, hidden, q, q_width}, {kv_a_proj, x, rows, hidden, latent, step.record}};
+      matmul(step.pool, products);
+    }
+    // The latent is cached after its norm, k_pe after its rotation.
+    rms_norm(step.pool, latent, step.record, kv_a_layernorm.data(), float(c_.rms_norm_eps), latent, step.record, rows, rank);
+    step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) {
+        rotate(latent + r * step.record + rank, step.cos_row(r), step.sin_row(r), rope, /*halves=*/false);
+        for (int64_t h = 0; h < heads; ++h)
+          rotate(q + r * q_width + h * (nope + rope) + nope, step.cos_row(r), step.sin_row(r), rope, /*halves=*/false);
+      }
+    });
+    for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
+      for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i)
+        std::memcpy(step.record_at(chunk, step.chunks[chunk].start + i), latent + (step.first_row[chunk] + i) * step.record,
+                    std::size_t(step.record) * sizeof(float));
+
+    absorbed(step, scratch, q, out);
+    for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
+      if (!step.chunks[chunk].absorbed) expanded(step, scratch, chunk, q, out);
+    matmul(step.pool, o_proj, out, rows, heads * c_.v_head_dim, y, hidden);
+  }
+
+ private:
+  // All chunks that ask for the absorbed form, together.
+  void absorbed(Step& step, Scratch& scratch, const float* q, float* out) const {
+    const int64_t heads = c_.num_attention_heads, nope = c_.qk_nope_head_dim, rope = c_.qk_rope_head_dim;
+    const int64_t rank = c_.kv_lora_rank, width = rank + rope, v = c_.v_head_dim;
+    std::vector<int64_t> rows;  // of the step
+    std::vector<AttentionRow> attend;
+    for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk) {
+      if (!step.chunks[chunk].absorbed) continue;
+      for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i) {
+        rows.push_back(step.first_row[chunk] + i);
+        attend.push_back({nullptr, nullptr, step.pages[chunk].data(), step.chunks[chunk].start + i + 1});
+      }
+    }
+    const int64_t n = int64_t(rows.size());
+    if (n == 0) return;
+    float* queries = scratch.get(scratch.d, n * heads * width);
+    float* z = scratch.get(scratch.e, n * heads * rank);
+    float* q_nope = scratch.get(scratch.f, n * heads * nope);
+    for (int64_t r = 0; r < n; ++r) {
+      const float* from = q + rows[std::size_t(r)] * heads * (nope + rope);
+      for (int64_t h = 0; h < heads; ++h) {
+        std::memcpy(q_nope + (r * heads + h) * nope, from + h * (nope + rope), std::size_t(nope) * sizeof(float));
+        std::memcpy(queries + (r * heads + h) * width + rank, from + h * (nope + rope) + nope, std::size_t(rope) * sizeof(float));
+      }
+      attend[std::size_t(r)].q = queries + r * heads * width;
+      attend[std::size_t(r)].out = z + r * heads * rank;
+    }
+    std::vector<Product> products;
+    for (int64_t h = 0; h < heads; ++h)
+      products.push_back({key_transposed[std::size_t(h)], q_nope + h * nope, n, heads * nope, queries + h * width, heads * width});
+    matmul(step.pool, products);
+    const AttentionShape shape{.heads = heads,
+                               .key_heads = 1,
+                               .key_dim = width,
+                               .value_dim = rank,
+                               .key_offset = 0,
+                               .value_offset = 0,
+                               .key_stride = width,
+                               .value_stride = width,
+                               .record = step.record,
+                               .page_tokens = kPageTokens,
+                               .scale = scale_};
+    attention(step.pool, shape, attend);
+    float* o = scratch.get(scratch.f, n * heads * v);
+    products.clear();
+    for (int64_t h = 0; h < heads; ++h)
+      products.push_back({value[std::size_t(h)], z + h * rank, n, heads * rank, o + h * v, heads * v});
+    matmul(step.pool, products);
+    for (int64_t r = 0; r < n; ++r)
+      std::memcpy(out + rows[std::size_t(r)] * heads * v, o + r * heads * v, std::size_t(heads * v) * sizeof(float));
+  }
+
+  // One chunk; the keys and values of all its positions are made again from the latents.
+  void expanded(Step& step, Scratch& scratch, std::size_t chunk, const float* q, float* out) const {
+    const int64_t heads = c_.num_attention_heads, nope = c_.qk_nope_head_dim, rope = c_.qk_rope_head_dim;
+    const int64_t rank = c_.kv_lora_rank, v = c_.v_head_dim, key_width = nope + rope;
+    const int64_t tokens = int64_t(step.chunks[chunk].tokens.size()), length = step.chunks[chunk].start + tokens;
+    const int64_t group = std::clamp(kExpandedFloats / (length * (key_width + v)), int64_t{1}, heads);
+    float* latents = scratch.get(scratch.d, length * step.record);
+    for (int64_t s = 0; s < length; ++s)
+      std::memcpy(latents + s * step.record, step.record_at(chunk, s), std::size_t(step.record) * sizeof(float));
+
+    for (int64_t first = 0; first < heads; first += group) {
+      const int64_t count = std::min(group, heads - first), record = count * (key_width + v), values = count * key_width;
+      float* expanded = scratch.get(scratch.e, length * record);  // [length][K: count x (nope | rope) | V: count x v]
+      std::vector<Product> products;
+      for (int64_t h = 0; h < count; ++h) {
+        products.push_back({key[std::size_t(first + h)], latents, length, step.record, expanded + h * key_width, record});
+        products.push_back({value[std::size_t(first + h)], latents, length, step.record, expanded + values + h * v, record});
+      }
+      matmul(step.pool, products);
+      for (int64_t s = 0; s < length; ++s)
+        for (int64_t h = 0; h < count; ++h)
+          std::memcpy(expanded + s * record + h * key_width + nope, latents + s * step.record + rank, std::size_t(rope) * sizeof(float));
+
+      // Queries and outputs of these heads side by side, as attention() wants them.
+      float* queries = scratch.get(scratch.f, tokens * count * (key_width + v));
+      float* o = queries + tokens * count * key_width;
+      std::vector<const float*> pages;
+      for (int64_t s = 0; s < length; s += kPageTokens) pages.push_back(expanded + s * record);
+      std::vector<AttentionRow> attend;
+      for (int64_t i = 0; i < tokens; ++i) {
+        const int64_t row = step.first_row[chunk] + i;
+        std::memcpy(queries + i * count * key_width, q + (row * heads + first) * key_width, std::size_t(count * key_width) * sizeof(float));
+        attend.push_back({queries + i * count * key_width, o + i * count * v, pages.data(), step.chunks[chunk].start + i + 1});
+      }
+      const AttentionShape shape{.heads = count,
+                                 .key_heads = count,
+                                 .key_dim = key_width,
+                                 .value_dim = v,
+                                 .key_offset = 0,
+                                 .value_offset = values,
+                                 .key_stride = key_width,
+                                 .value_stride = v,
+                                 .record = record,
+                                 .page_tokens = kPageTokens,
+                                 .scale = scale_};
+      attention(step.pool, shape, attend);
+      for (int64_t i = 0; i < tokens; ++i)
+        std::memcpy(out + ((step.first_row[chunk] + i) * heads + first) * v, o + i * count * v, std::size_t(count * v) * sizeof(float));
+    }
+  }
+
+  ModelConfig c_;
+  float scale_;
+};
+
+// Plain F32 rows [rows, cols] inside `owned`.
+Matrix plain(const float* data, int64_t rows, int64_t cols) {
+  Matrix m;
+  m.type = f32(), m.data = reinterpret_cast<const std::byte*>(data);
+  m.rows = rows, m.cols = cols, m.row_bytes = cols * int64_t(sizeof(float));
+  return m;
+}
+
+void transpose(const float* from, int64_t rows, int64_t cols, float* to) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * cols + c];
+}
+
+// A stack [heads, rows, cols] as one matrix [heads * rows, cols].
+Result<Matrix> stack(const Loader& in, const std::string& name, int64_t heads, int64_t rows, int64_t cols) {
+  const Tensor* t = in.checkpoint().find(name);
+  if (!t) return Error{Code::kNotFound, "missing tensor", name, "", "", ""};
+  if (t->shape != std::vector<int64_t>{heads, rows, cols})
+    return Error{Code::kInvalid, "tensor has the wrong shape", name, "[" + std::to_string(heads) + ", " + std::to_string(rows) + ", " + std::to_string(cols) + "]",
+                 std::to_string(t->dim(0)) + " x " + std::to_string(t->dim(1)) + " x " + std::to_string(t->dim(2)), ""};
+  if (!t->type->unpack || cols % t->type->block) return Error{Code::kInvalid, "tensor cannot be a weight", name, "", std::string(t->type->name), ""};
+  Matrix m;
+  m.type = t->type, m.data = t->bytes.data(), m.rows = heads * rows, m.cols = cols, m.row_bytes = t->type->row_bytes(cols);
+  return m;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double score_factor) {
+  const ModelConfig& c = in.config();
+  auto mla = std::make_unique<LatentAttention>(c, score_factor);
+  const auto name = [&](const char* rest) { return layer_name(layer, rest); };
+  const int64_t heads = c.num_attention_heads, nope = c.qk_nope_head_dim, rope = c.qk_rope_head_dim, v = c.v_head_dim, rank = c.kv_lora_rank;
+  if (c.q_lora_rank > 0) {
+    SONDE_TRY(mla->q_a_proj, in.matrix(name("self_attn.q_a_proj.weight"), c.q_lora_rank, c.hidden_size));
+    SONDE_TRY(mla->q_a_layernorm, in.vector(name("self_attn.q_a_layernorm.weight"), c.q_lora_rank));
+    SONDE_TRY(mla->q_b_proj, in.matrix(name("self_attn.q_b_proj.weight"), heads * (nope + rope), c.q_lora_rank));
+  } else {
+    SONDE_TRY(mla->q_proj, in.matrix(name("self_attn.q_proj.weight"), heads * (nope + rope), c.hidden_size));
+  }
+  SONDE_TRY(mla->kv_a_proj, in.matrix(name("self_attn.kv_a_proj_with_mqa.weight"), rank + rope, c.hidden_size));
+  SONDE_TRY(mla->kv_a_layernorm, in.vector(name("self_attn.kv_a_layernorm.weight"), rank));
+  SONDE_TRY(mla->o_proj, in.matrix(name("self_attn.o_proj.weight"), c.hidden_size, heads * v));
+
+  const int64_t key_floats = heads * nope * rank, value_floats = heads * v * rank;
+  if (in.has(name("self_attn.kv_b_proj.weight"))) {
+    SONDE_TRY(Matrix joined, in.matrix(name("self_attn.kv_b_proj.weight"), heads * (nope + v), rank));
+    const bool unpack_all = joined.scales != nullptr;  // scale blocks need not end where heads do
+    mla->owned.resize(std::size_t(key_floats * (unpack_all ? 2 : 1) + (unpack_all ? value_floats : 0)));
+    float* at = mla->owned.data();
+    std::vector<float> k(std::size_t(nope * rank));
+    AlignedVector<float> whole;
+    if (unpack_all) {
+      whole.resize(std::size_t((nope + v) * heads * rank));
+      unpack_rows(joined, 0, joined.rows, whole.data());
+    }
+    for (int64_t h = 0; h < heads; ++h) {
+      const int64_t first = h * (nope + v);
+      if (unpack_all) {
+        const float* rows = whole.data() + first * rank;
+        std::memcpy(at, rows, std::size_t(nope * rank) * sizeof(float));
+        mla->key.push_back(plain(at, nope, rank)), at += nope * rank;
+        std::memcpy(at, rows + nope * rank, std::size_t(v * rank) * sizeof(float));
+        mla->value.push_back(plain(at, v, rank)), at += v * rank;
+        std::memcpy(k.data(), rows, std::size_t(nope * rank) * sizeof(float));
+      } else {
+        mla->key.push_back(joined.slice(first, nope));
+        mla->value.push_back(joined.slice(first + nope, v));
+        unpack_rows(mla->key.back(), 0, nope, k.data());
+      }
+      transpose(k.data(), nope, rank, at);
+      mla->key_transposed.push_back(plain(at, rank, nope)), at += nope * rank;
+    }
+  } else {
+    SONDE_TRY(const Matrix k_b, stack(in, name("self_attn.k_b_proj.weight"), heads, rank, nope));
+    SONDE_TRY(const Matrix v_b, stack(in, name("self_attn.v_b_proj.weight"), heads, v, rank));
+    mla->owned.resize(std::size_t(key_floats));
+    float* at = mla->owned.data();
+    std::vector<float> k(std::size_t(nope * rank));
+    for (int64_t h = 0; h < heads; ++h) {
+      mla->key_transposed.push_back(k_b.slice(h * rank, rank));
+      mla->value.push_back(v_b.slice(h * v, v));
+      unpack_rows(mla->key_transposed.back(), 0, rank, k.data());
+      transpose(k.data(), rank, nope, at);
+      mla->key.push_back(plain(at, nope, rank)), at += nope * rank;
+    }
+    in.bytes_per_token += double(k_b.bytes() + v_b.bytes());
+    in.weights_per_token += double(key_floats + value_floats);
+    in.parameters += double(key_floats + value_floats), in.active_parameters += double(key_floats + value_floats);
+  }
+  return std::unique_ptr<Attention>(std::move(mla));
+}
+
+}  // namespace sonde

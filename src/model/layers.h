@@ -1,0 +1,70 @@
+// The parts of a decoder block. x and y are [rows, hidden_size]; y must not be x.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "model/config.h"
+#include "model/rope.h"
+#include "model/step.h"
+
+namespace sonde {
+
+class Attention {
+ public:
+  virtual ~Attention() = default;
+  // Writes the rows' records to their pages, then attends.
+  virtual void forward(Step& step, Scratch& scratch, const float* x, float* y) const = 0;
+  virtual int64_t owned_bytes() const { return 0; }
+};
+
+class FeedForward {
+ public:
+  virtual ~FeedForward() = default;
+  virtual void forward(Step& step, Scratch& scratch, const float* x, float* y) const = 0;
+};
+
+// h <- h + attention(norm(h)); h <- h + feed_forward(norm(h))
+struct Block {
+  std::vector<float> input_layernorm, post_attention_layernorm;  // [hidden_size]
+  std::unique_ptr<Attention> attention;
+  std::unique_ptr<FeedForward> feed_forward;
+};
+
+// Reads tensors of one checkpoint and keeps count of what a token will touch.
+class Loader {
+ public:
+  Loader(const Checkpoint& checkpoint, const ModelConfig& config) : checkpoint_(checkpoint), config_(config) {}
+
+  // `share` of the matrix is read per token (experts: k / n); 0: not in the main path.
+  Result<Matrix> matrix(const std::string& name, int64_t rows, int64_t cols, double share = 1);
+  Result<std::vector<float>> vector(const std::string& name, int64_t count);
+  bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
+  // While counting is off (MTP layer), nothing is added to the sums.
+  void count(bool on) { counting_ = on; }
+
+  const Checkpoint& checkpoint() const { return checkpoint_; }
+  const ModelConfig& config() const { return config_; }
+  double bytes_per_token = 0, weights_per_token = 0, parameters = 0, active_parameters = 0;
+
+ private:
+  const Checkpoint& checkpoint_;
+  const ModelConfig& config_;
+  bool counting_ = true;
+};
+
+std::string layer_name(int64_t layer, const char* rest);  // "model.layers.3.mlp.gate.weight"
+
+// Grouped-query attention (Llama, Qwen): optional biases on q, k, v; optional norms of each head's q and k.
+Result<std::unique_ptr<Attention>> load_gqa(Loader& loader, int64_t layer, bool biases, bool head_norms);
+// Multi-head latent attention (DeepSeek-V2, section 2.1): joined or split kv_b.
+Result<std::unique_ptr<Attention>> load_mla(Loader& loader, int64_t layer, double score_factor);
+// down(silu(gate(x)) * up(x)); `prefix` "model.layers.3.mlp."
+Result<std::unique_ptr<FeedForward>> load_mlp(Loader& loader, const std::string& prefix, int64_t intermediate_size);
+// DeepSeekMoE: routed experts and one always-on shared expert.
+Result<std::unique_ptr<FeedForward>> load_moe(Loader& loader, int64_t layer);
+
+}  // namespace sonde

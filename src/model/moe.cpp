@@ -1,0 +1,194 @@
+// DeepSeekMoE: the gate picks experts per token; tokens are gathered by expert, so each expert's weights are read once a step.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+#include "model/layers.h"
+
+namespace sonde {
+namespace {
+
+struct Choice {
+  int32_t expert;
+  float weight;
+};
+
+class Gate {
+ public:
+  explicit Gate(const ModelConfig& config) : c_(config) {}
+  std::vector<float> correction_bias;  // [experts]; empty: none. Moves the choice, never the weights (DeepSeek-V3, section 2.1.2)
+
+  // logits [experts] -> the chosen experts, ascending. `scores`, `pick`: scratch of experts values.
+  void choose(const float* logits, std::vector<double>& scores, std::vector<double>& pick, Choice* out) const {
+    const int64_t n = c_.n_routed_experts, k = c_.num_experts_per_tok;
+    if (c_.scoring_func == "softmax") {
+      const double top = *std::max_element(logits, logits + n);
+      double sum = 0;
+      for (int64_t e = 0; e < n; ++e) sum += scores[std::size_t(e)] = std::exp(double(logits[e]) - top);
+      for (int64_t e = 0; e < n; ++e) scores[std::size_t(e)] /= sum;
+    } else {
+      for (int64_t e = 0; e < n; ++e) scores[std::size_t(e)] = 1.0 / (1.0 + std::exp(-double(logits[e])));
+    }
+    pick = scores;
+    for (std::size_t e = 0; e < correction_bias.size(); ++e) pick[e] += double(correction_bias[e]);
+    if (c_.topk_method != "greedy" && c_.n_group > 1) drop_groups(pick);
+
+    std::vector<int32_t>& order = order_scratch();
+    order.resize(std::size_t(n));
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int32_t a, int32_t b) {
+      return pick[std::size_t(a)] > pick[std::size_t(b)] || (pick[std::size_t(a)] == pick[std::size_t(b)] && a < b);
+    });
+    std::sort(order.begin(), order.begin() + k);
+    double sum = 0;
+    for (int64_t i = 0; i < k; ++i) sum += scores[std::size_t(order[std::size_t(i)])];
+    // V3 normalises and scales; V2's published gate does one or the other, and never normalises a single expert.
+    const bool v3 = c_.topk_method == "noaux_tc";
+    const double factor = c_.norm_topk_prob && (v3 || k > 1) ? (v3 ? c_.routed_scaling_factor : 1.0) / (sum + 1e-20)
+                                                             : c_.routed_scaling_factor;
+    for (int64_t i = 0; i < k; ++i) {
+      const int32_t e = order[std::size_t(i)];
+      out[i] = {e, float(scores[std::size_t(e)] * factor)};
+    }
+  }
+
+ private:
+  static std::vector<int32_t>& order_scratch() {
+    thread_local std::vector<int32_t> order;
+    return order;
+  }
+
+  // Experts outside the topk_group best groups get -infinity. A group counts by its best expert (V2) or its two best (V3).
+  void drop_groups(std::vector<double>& pick) const {
+    const int64_t groups = c_.n_group, size = c_.n_routed_experts / groups;
+    const bool two = c_.topk_method == "noaux_tc";
+    std::vector<std::pair<double, int64_t>> rank;
+    for (int64_t g = 0; g < groups; ++g) {
+      double first = -std::numeric_limits<double>::infinity(), second = first;
+      for (int64_t e = g * size; e < (g + 1) * size; ++e) {
+        const double p = pick[std::size_t(e)];
+        if (p > first) second = first, first = p;
+        else if (p > second) second = p;
+      }
+      rank.push_back({-(two && size > 1 ? first + second : first), g});
+    }
+    std::sort(rank.begin(), rank.end());
+    for (int64_t i = c_.topk_group; i < groups; ++i)
+      for (int64_t e = rank[std::size_t(i)].second * size; e < (rank[std::size_t(i)].second + 1) * size; ++e)
+        pick[std::size_t(e)] = -std::numeric_limits<double>::infinity();
+  }
+
+  ModelConfig c_;
+};
+
+class MixtureOfExperts final : public FeedForward {
+ public:
+  explicit MixtureOfExperts(const ModelConfig& config) : gate_rule(config), c_(config) {}
+
+  Matrix gate;
+  Gate gate_rule;
+  struct Expert {
+    Matrix gate_proj, up_proj, down_proj;
+  };
+  std::vector<Expert> experts;
+  Expert shared;  // width n_shared_experts * moe_intermediate_size; empty: none
+
+  void forward(Step& step, Scratch& scratch, const float* x, float* y) const override {
+    const int64_t rows = step.rows, hidden = c_.hidden_size, n = c_.n_routed_experts, k = c_.num_experts_per_tok;
+    const int64_t width = c_.moe_intermediate_size, shared_width = shared.gate_proj ? shared.gate_proj.rows : 0;
+
+    float* logits = scratch.get(scratch.a, rows * n);
+    matmul(step.pool, gate, x, rows, hidden, logits, n);
+    std::vector<Choice> choices(std::size_t(rows * k));
+    step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
+      std::vector<double> scores(std::size_t(n), 0.0), pick;
+      for (int64_t r = begin; r < end; ++r) gate_rule.choose(logits + r * n, scores, pick, choices.data() + r * k);
+    });
+    if (step.experts) {
+      step.experts->clear();
+      for (const Choice& choice : choices) step.experts->push_back(choice.expert);
+    }
+
+    // Slots sorted by expert: slot s of the gathered rows is choice number slot[s].
+    std::vector<int64_t> first(std::size_t(n) + 1, 0), place(choices.size());
+    for (const Choice& choice : choices) ++first[std::size_t(choice.expert) + 1];
+    for (std::size_t e = 0; e < std::size_t(n); ++e) first[e + 1] += first[e];
+    std::vector<int64_t> next(first.begin(), first.end() - 1);
+    for (std::size_t i = 0; i < choices.size(); ++i) place[i] = next[std::size_t(choices[i].expert)]++;
+
+    const int64_t slots = rows * k;
+    float* gathered = scratch.get(scratch.b, slots * hidden);
+    float* gates = scratch.get(scratch.c, slots * width + rows * shared_width);
+    float* ups = scratch.get(scratch.d, slots * width + rows * shared_width);
+    float* outs = scratch.get(scratch.e, (slots + rows) * hidden);
+    for (int64_t i = 0; i < slots; ++i)
+      std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden, std::size_t(hidden) * sizeof(float));
+
+    std::vector<Product> products;
+    const auto add = [&](const Matrix Expert::*w, const Expert& e, const float* in, int64_t m, float* out) {
+      const Matrix& matrix = e.*w;
+      products.push_back({matrix, in, m, matrix.cols, out, matrix.rows});
+    };
+    const auto each = [&](auto&& f) {
+      for (int64_t e = 0; e < n; ++e)
+        if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0) f(experts[std::size_t(e)], first[std::size_t(e)], m);
+    };
+    each([&](const Expert& e, int64_t at, int64_t m) {
+      add(&Expert::gate_proj, e, gathered + at * hidden, m, gates + at * width);
+      add(&Expert::up_proj, e, gathered + at * hidden, m, ups + at * width);
+    });
+    if (shared_width) {
+      add(&Expert::gate_proj, shared, x, rows, gates + slots * width);
+      add(&Expert::up_proj, shared, x, rows, ups + slots * width);
+    }
+    matmul(step.pool, products);
+    silu_mul(step.pool, gates, ups, gates, slots * width + rows * shared_width);
+    products.clear();
+    each([&](const Expert& e, int64_t at, int64_t m) { add(&Expert::down_proj, e, gates + at * width, m, outs + at * hidden); });
+    if (shared_width) add(&Expert::down_proj, shared, gates + slots * width, rows, outs + slots * hidden);
+    matmul(step.pool, products);
+
+    // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this row.
+    step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; ++r) {
+        float* to = y + r * hidden;
+        std::fill(to, to + hidden, 0.0f);
+        for (int64_t i = r * k; i < (r + 1) * k; ++i)
+          add_scaled(to, outs + place[std::size_t(i)] * hidden, choices[std::size_t(i)].weight, hidden);
+        if (shared_width) add_scaled(to, outs + (slots + r) * hidden, 1.0f, hidden);
+      }
+    });
+  }
+
+ private:
+  ModelConfig c_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<FeedForward>> load_moe(Loader& in, int64_t layer) {
+  const ModelConfig& c = in.config();
+  auto moe = std::make_unique<MixtureOfExperts>(c);
+  const std::string at = layer_name(layer, "mlp.");
+  SONDE_TRY(moe->gate, in.matrix(at + "gate.weight", c.n_routed_experts, c.hidden_size));
+  if (c.topk_method == "noaux_tc" && in.has(at + "gate.e_score_correction_bias")) {
+    SONDE_TRY(moe->gate_rule.correction_bias, in.vector(at + "gate.e_score_correction_bias", c.n_routed_experts));
+  }
+  const auto load = [&](MixtureOfExperts::Expert& e, const std::string& prefix, int64_t width, double share) -> Status {
+    SONDE_TRY(e.gate_proj, in.matrix(prefix + "gate_proj.weight", width, c.hidden_size, share));
+    SONDE_TRY(e.up_proj, in.matrix(prefix + "up_proj.weight", width, c.hidden_size, share));
+    SONDE_TRY(e.down_proj, in.matrix(prefix + "down_proj.weight", c.hidden_size, width, share));
+    return {};
+  };
+  moe->experts.resize(std::size_t(c.n_routed_experts));
+  for (int64_t e = 0; e < c.n_routed_experts; ++e)
+    SONDE_CHECK(load(moe->experts[std::size_t(e)], at + "experts." + std::to_string(e) + ".", c.moe_intermediate_size,
+                     double(c.num_experts_per_tok) / double(c.n_routed_experts)));
+  if (c.n_shared_experts > 0)
+    SONDE_CHECK(load(moe->shared, at + "shared_experts.", c.n_shared_experts * c.moe_intermediate_size, 1));
+  return std::unique_ptr<FeedForward>(std::move(moe));
+}
+
+}  // namespace sonde

@@ -1,0 +1,169 @@
+// The forward pass, to read aloud. Block and its parts: layers.h.
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "model/families/family.h"
+#include "model/layers.h"
+#include "model/model.h"
+#include "model/mtp.h"
+
+namespace sonde {
+namespace {
+
+class Transformer final : public Model {
+ public:
+  const ModelConfig& config() const override { return config_; }
+  bool has_mtp() const override { return mtp_ != nullptr; }
+  Work work_per_token() const override { return work_; }
+  int64_t parameters() const override { return parameters_; }
+  int64_t active_parameters() const override { return active_parameters_; }
+
+  KvLayout kv_layout() const override {
+    const int64_t record = config_.is_mla() ? config_.kv_lora_rank + config_.qk_rope_head_dim
+                                            : 2 * config_.num_key_value_heads * config_.head_dim;
+    return {config_.num_hidden_layers + (mtp_ ? 1 : 0), record};
+  }
+
+  int64_t owned_bytes() const override {
+    int64_t bytes = mtp_ ? mtp_->block.attention->owned_bytes() : 0;
+    for (const Block& block : blocks_) bytes += block.attention->owned_bytes();
+    return bytes;
+  }
+
+  void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
+    Step step(pool, chunks, kv_layout(), rope_, rope_dim());
+    const int64_t hidden = config_.hidden_size;
+    float* h = scratch_.get(hidden_, step.rows * hidden);
+    for (std::size_t c = 0; c < chunks.size(); ++c) embed(embed_tokens_, chunks[c].tokens, h + step.first_row[c] * hidden);
+    if (probe) probe->hidden.clear(), probe->experts.assign(blocks_.size(), {}), keep(*probe, h, step.rows);
+
+    for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+      step.enter_layer(int64_t(layer));
+      if (probe) step.experts = &probe->experts[layer];
+      run_block(blocks_[layer], step, h);
+      if (probe) keep(*probe, h, step.rows);
+    }
+
+    // Only the rows that were asked for go through the final norm and the head.
+    std::vector<int64_t> wanted;
+    for (std::size_t c = 0; c < chunks.size(); ++c) {
+      const int64_t n = int64_t(chunks[c].tokens.size()), first = step.first_row[c];
+      if (chunks[c].logits == Logits::kLast) wanted.push_back(first + n - 1);
+      if (chunks[c].logits == Logits::kAll)
+        for (int64_t i = 0; i < n; ++i) wanted.push_back(first + i);
+    }
+    const int64_t rows = int64_t(wanted.size());
+    out.final.resize(std::size_t(rows * hidden)), out.logits.resize(std::size_t(rows * config_.vocab_size));
+    for (int64_t r = 0; r < rows; ++r)
+      rms_norm(pool, h + wanted[std::size_t(r)] * hidden, hidden, norm_.data(), eps(), out.final.data() + r * hidden, hidden, 1, hidden);
+    if (rows) matmul(pool, lm_head_, out.final.data(), rows, hidden, out.logits.data(), config_.vocab_size);
+  }
+
+  void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start, std::span<float* const> pages,
+                   bool absorbed, AlignedVector<float>& logits) override {
+    const SequenceChunk chunk{next, start, pages, absorbed, Logits::kAll};
+    Step step(pool, std::span(&chunk, 1), kv_layout(), rope_, rope_dim());
+    step.enter_layer(config_.num_hidden_layers);
+    const int64_t rows = step.rows, hidden = config_.hidden_size;
+    AlignedVector<float> joined(std::size_t(rows * 2 * hidden)), x(std::size_t(rows * hidden));
+    embed(mtp_->embed_tokens, next, x.data());
+    rms_norm(pool, x.data(), hidden, mtp_->enorm.data(), eps(), joined.data(), 2 * hidden, rows, hidden);
+    rms_norm(pool, final.data(), hidden, mtp_->hnorm.data(), eps(), joined.data() + hidden, 2 * hidden, rows, hidden);
+    matmul(pool, mtp_->eh_proj, joined.data(), rows, 2 * hidden, x.data(), hidden);
+    run_block(mtp_->block, step, x.data());
+    rms_norm(pool, x.data(), hidden, mtp_->shared_head_norm.data(), eps(), x.data(), hidden, rows, hidden);
+    logits.resize(std::size_t(rows * config_.vocab_size));
+    matmul(pool, mtp_->head, x.data(), rows, hidden, logits.data(), config_.vocab_size);
+  }
+
+  Status load(std::shared_ptr<const Checkpoint> checkpoint) {
+    checkpoint_ = std::move(checkpoint);
+    SONDE_TRY(config_, ModelConfig::from_json(checkpoint_->config()));
+    const Family* family = find_family(config_.model_type);
+    if (!family)
+      return Error{Code::kUnsupported, "unknown model family", checkpoint_->path(), family_names(), config_.model_type,
+                   "model_type of config.json or general.architecture of the GGUF file names it"};
+    SONDE_CHECK(family->complete(config_));
+    std::vector<float> rope_factors;
+    if (checkpoint_->find("rope_freqs.weight")) {
+      SONDE_TRY(rope_factors, checkpoint_->vector("rope_freqs.weight", rope_dim() / 2));
+    }
+    rope_ = Rope::make(config_, rope_dim(), rope_factors);
+
+    Loader in(*checkpoint_, config_);
+    const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
+    SONDE_TRY(embed_tokens_, in.matrix("model.embed_tokens.weight", vocab, hidden, /*share=*/1.0 / double(vocab)));
+    // Files may leave out a head that equals the embedding, whatever their config says.
+    const bool tied = config_.tie_word_embeddings || !in.has("lm_head.weight");
+    if (tied) {
+      lm_head_ = embed_tokens_;
+      in.bytes_per_token += double(lm_head_.bytes()), in.weights_per_token += double(vocab) * double(hidden);
+      in.active_parameters += double(vocab) * double(hidden);
+    } else {
+      SONDE_TRY(lm_head_, in.matrix("lm_head.weight", vocab, hidden));
+    }
+    SONDE_TRY(norm_, in.vector("model.norm.weight", hidden));
+    for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
+      SONDE_TRY(Block block, family->load_block(in, layer, rope_));
+      blocks_.push_back(std::move(block));
+    }
+    work_ = {int64_t(in.bytes_per_token), int64_t(in.weights_per_token)};
+    parameters_ = int64_t(in.parameters), active_parameters_ = int64_t(in.active_parameters);
+    // transformers drops an announced MTP layer when it saves: then it is simply absent.
+    if (config_.num_nextn_predict_layers > 0 && in.has(layer_name(config_.num_hidden_layers, "eh_proj.weight"))) {
+      SONDE_TRY(mtp_, MtpLayer::load(in, *family, rope_, embed_tokens_, lm_head_));
+    }
+    return {};
+  }
+
+ private:
+  int64_t rope_dim() const { return config_.is_mla() ? config_.qk_rope_head_dim : config_.head_dim; }
+  float eps() const { return float(config_.rms_norm_eps); }
+
+  void embed(const Matrix& table, std::span<const int32_t> tokens, float* h) const {
+    for (std::size_t i = 0; i < tokens.size(); ++i) unpack_rows(table, tokens[i], 1, h + int64_t(i) * config_.hidden_size);
+  }
+
+  void run_block(const Block& block, Step& step, float* h) {
+    const int64_t hidden = config_.hidden_size, rows = step.rows;
+    float* x = scratch_.get(scratch_.x, rows * hidden);
+    float* y = scratch_.get(scratch_.y, rows * hidden);
+    const auto add = [&] {
+      step.pool.split(rows * hidden, 4096, [&](int64_t begin, int64_t end, int) { add_scaled(h + begin, y + begin, 1.0f, end - begin); });
+    };
+    rms_norm(step.pool, h, hidden, block.input_layernorm.data(), eps(), x, hidden, rows, hidden);
+    block.attention->forward(step, scratch_, x, y);
+    add();
+    rms_norm(step.pool, h, hidden, block.post_attention_layernorm.data(), eps(), x, hidden, rows, hidden);
+    block.feed_forward->forward(step, scratch_, x, y);
+    add();
+  }
+
+  void keep(Probe& probe, const float* h, int64_t rows) const { probe.hidden.emplace_back(h, h + rows * config_.hidden_size); }
+
+  std::shared_ptr<const Checkpoint> checkpoint_;  // owns the mapped weights
+  ModelConfig config_;
+  Rope rope_;
+  Matrix embed_tokens_, lm_head_;
+  std::vector<float> norm_;
+  std::vector<Block> blocks_;
+  std::unique_ptr<MtpLayer> mtp_;
+  Work work_;
+  int64_t parameters_ = 0, active_parameters_ = 0;
+  AlignedVector<float> hidden_;
+  Scratch scratch_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Model>> Model::load(std::shared_ptr<const Checkpoint> checkpoint) {
+  auto model = std::make_unique<Transformer>();
+  const std::string path = checkpoint->path();
+  if (Status loaded = model->load(std::move(checkpoint)); !loaded.ok()) {
+    Error error = std::move(loaded).error();
+    return error.where.find(path) == std::string::npos ? std::move(error).in(path) : std::move(error);
+  }
+  return std::unique_ptr<Model>(std::move(model));
+}
+
+}  // namespace sonde
