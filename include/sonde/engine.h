@@ -33,8 +33,8 @@ struct EngineOptions {
   bool prefix_cache = true;      // reuse pages of equal beginnings
   bool exact = true;             // F32 activations on the weights as stored
   bool reproducible = false;     // one form of attention throughout: equal bits everywhere, slower prefill with MLA
-  std::string dialect;           // empty: the checkpoint's own
-  std::function<void(const std::string&)> notice;  // one line for the person who started this; may be empty
+  std::string dialect = {};      // empty: the checkpoint's own
+  std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
 };
 
 struct ThinkBudget {
@@ -43,15 +43,16 @@ struct ThinkBudget {
 };
 
 struct Request {
-  std::vector<int32_t> prompt;             // token ids, fed as given; must not be empty
+  std::vector<int32_t> prompt = {};        // token ids, fed as given; must not be empty
   int64_t max_tokens = -1;                 // -1: until the context is full
-  SamplingOptions sampling;
-  std::vector<std::string> stop;           // texts that end the answer; not part of it
+  SamplingOptions sampling = {};
+  std::vector<std::string> stop = {};      // texts that end the answer; not part of it
   bool ignore_eos = false;                 // run to max_tokens
   int logprobs = -1;                       // -1: none; 0 ... 20: that many alternatives beside the chosen token's own
-  ThinkBudget think;                       // counts while the output is inside <think>
+  ThinkBudget think = {};                  // counts while the output is inside <think>
   bool thinking = false;                   // the prompt ends inside an open <think>
   bool loop_guard = true;                  // ends an answer that only repeats itself, finish_reason "loop"
+  std::string cache_salt = {};             // only requests of equal salt share pages of the prefix cache
 };
 
 struct TokenLogprob {
@@ -60,6 +61,7 @@ struct TokenLogprob {
 };
 
 struct Usage {
+  // completion_tokens counts the ids given (without the end token), reasoning_tokens those of them inside <think>.
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
   double prefill_seconds = 0, decode_seconds = 0, queue_seconds = 0;
 };
@@ -67,7 +69,8 @@ struct Usage {
 // One step of an answer. Text may lag behind ids: a character is given when it is whole, a possible stop text when it is excluded.
 struct Event {
   std::vector<int32_t> ids;                // tokens since the last event (the end token that stopped the answer is left out)
-  std::string text;
+  std::vector<uint8_t> thought;            // one for each id: 1 inside <think> (the closing tag included)
+  std::string text;                        // control tokens written out, but for the end token
   std::vector<TokenLogprob> logprobs;      // one for each id, if asked for
   std::vector<std::vector<TokenLogprob>> top;  // their alternatives, best first
   std::string finish_reason;               // on the last event: "stop", "length", "loop", "cancelled", "error"; else empty
@@ -95,6 +98,10 @@ class Engine {
   // (code kTooLarge, with both numbers).
   virtual Result<std::unique_ptr<Stream>> submit(Request request) = 0;
 
+  // Several answers to one prompt, which is computed once: stream i draws from sample i of the seed, and stream 0 is what
+  // submit() would give. Their pages are shared until an answer writes to one.
+  virtual Result<std::vector<std::unique_ptr<Stream>>> submit_group(Request request, int samples) = 0;
+
   virtual const EngineOptions& options() const = 0;  // as planned: threads, context, kv_bytes filled in
   virtual const Checkpoint& checkpoint() const = 0;
   virtual Model& model() = 0;
@@ -102,7 +109,7 @@ class Engine {
   virtual const Dialect* dialect() const = 0;        // null: none known
   virtual Result<const Dialect*> require_dialect() const = 0;  // the error that says why there is none
 
-  struct Stats { int running = 0, waiting = 0; int64_t pages_used = 0, pages_total = 0, steps = 0, prefix_hit_tokens = 0; };
+  struct Stats { int running = 0, waiting = 0; int64_t pages_used = 0, pages_total = 0, steps = 0, prefix_hit_tokens = 0, preemptions = 0; };
   virtual Stats stats() const = 0;
 };
 

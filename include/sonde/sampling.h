@@ -1,4 +1,5 @@
 // How the next token is chosen from the logits. Defaults are plain sampling at temperature 1.
+// The order in which they act is in src/sample/sampler.h.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +18,8 @@ struct SamplingOptions {
   double repetition_penalty = 1.0;     // > 0: logits of seen tokens divided (positive) or multiplied (negative)
   double presence_penalty = 0.0;       // [-2, 2]: subtracted once from tokens of the answer so far
   double frequency_penalty = 0.0;      // [-2, 2]: subtracted per occurrence in the answer so far
-  std::map<int32_t, double> logit_bias;  // added to the logits of these ids
-  std::optional<uint64_t> seed;        // unset: a fresh one for each request, reported back
+  std::map<int32_t, double> logit_bias = {};  // added to the logits of these ids
+  std::optional<uint64_t> seed = {};   // unset: a fresh one for each request, reported back
 };
 
 }  // namespace sonde

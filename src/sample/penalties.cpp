@@ -1,0 +1,38 @@
+#include "sample/penalties.h"
+
+namespace sonde {
+
+Penalties::Penalties(const SamplingOptions& options, std::span<const int32_t> prompt)
+    : active_(options.repetition_penalty != 1.0 || options.presence_penalty != 0.0 ||
+              options.frequency_penalty != 0.0 || !options.logit_bias.empty()),
+      repetition_(options.repetition_penalty),
+      presence_(options.presence_penalty),
+      frequency_(options.frequency_penalty),
+      bias_(options.logit_bias) {
+  if (repetition_ != 1.0) seen_.insert(prompt.begin(), prompt.end());
+}
+
+void Penalties::add(int32_t id) {
+  if (!active_) return;
+  if (repetition_ != 1.0) seen_.insert(id);
+  ++answer_[id];
+}
+
+void Penalties::apply(std::span<float> logits) const {
+  if (!active_) return;
+  const auto inside = [&](int32_t id) { return id >= 0 && static_cast<std::size_t>(id) < logits.size(); };
+  for (const auto& [id, bias] : bias_) {
+    if (inside(id)) logits[id] = static_cast<float>(logits[id] + bias);
+  }
+  for (int32_t id : seen_) {
+    if (!inside(id)) continue;
+    const double x = logits[id];
+    logits[id] = static_cast<float>(x > 0 ? x / repetition_ : x * repetition_);
+  }
+  if (presence_ == 0.0 && frequency_ == 0.0) return;
+  for (const auto& [id, count] : answer_) {
+    if (inside(id)) logits[id] = static_cast<float>(logits[id] - presence_ - frequency_ * static_cast<double>(count));
+  }
+}
+
+}  // namespace sonde

@@ -1,0 +1,214 @@
+#include "sample/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "base/random.h"
+#include "sample/validate.h"
+
+namespace sonde {
+namespace {
+
+std::vector<float> random_logits(int n, uint64_t seed) {
+  Random random(seed);
+  std::vector<float> logits(n);
+  for (float& x : logits) x = static_cast<float>(2 * random.normal());
+  return logits;
+}
+
+// The distribution that sampler.h describes, by sorting everything.
+std::map<int32_t, double> expected(const std::vector<float>& logits, const SamplingOptions& o) {
+  std::vector<std::pair<double, int32_t>> p;
+  double sum = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    p.emplace_back(-std::exp(logits[i] / o.temperature), i);
+    sum -= p.back().first;
+  }
+  std::sort(p.begin(), p.end());
+  for (auto& [w, id] : p) w /= -sum;
+  if (o.top_k > 0 && p.size() > static_cast<std::size_t>(o.top_k)) p.resize(o.top_k);
+  double total = 0;
+  for (auto& [w, id] : p) total += w;
+  double reached = 0;
+  std::size_t n = 0;
+  while (n < p.size() && reached < o.top_p * total) reached += p[n++].first;
+  if (o.top_p < 1) p.resize(n);
+  std::erase_if(p, [&, best = p[0].first](const auto& e) { return e.first < o.min_p * best; });
+  total = 0;
+  for (auto& [w, id] : p) total += w;
+  std::map<int32_t, double> out;
+  for (auto& [w, id] : p) out[id] = w / total;
+  return out;
+}
+
+// Pearson's statistic over `draws` answers' first tokens against 5 standard deviations above its mean.
+void check_distribution(const std::vector<float>& logits, const SamplingOptions& options) {
+  const auto p = expected(logits, options);
+  std::map<int32_t, int> seen;
+  const int draws = 20000;
+  Sampler sampler(options, 42, 0, {});
+  for (int i = 0; i < draws; ++i) {
+    const int32_t id = sampler.choose(logits);
+    sampler.accept(id);
+    ++seen[id];
+  }
+  for (const auto& [id, count] : seen) ASSERT_TRUE(p.contains(id)) << "token " << id << " was to be dropped";
+  double statistic = 0, rest_expected = 0, rest_seen = 0;
+  int cells = 0;
+  for (const auto& [id, q] : p) {
+    const double e = q * draws, s = seen.contains(id) ? seen[id] : 0;
+    if (e < 10) {
+      rest_expected += e, rest_seen += s;
+    } else {
+      statistic += (s - e) * (s - e) / e, ++cells;
+    }
+  }
+  if (rest_expected > 0)
+    statistic += (rest_seen - rest_expected) * (rest_seen - rest_expected) / rest_expected, ++cells;
+  const double freedom = std::max(1, cells - 1);
+  EXPECT_LT(statistic, freedom + 5 * std::sqrt(2 * freedom)) << cells << " cells";
+}
+
+TEST(Sampler, DrawsFromTheDistribution) {
+  const auto logits = random_logits(60, 1);
+  for (double temperature : {0.3, 0.6, 1.0, 2.0}) check_distribution(logits, {.temperature = temperature});
+  check_distribution(logits, {.top_p = 0.9});
+  check_distribution(logits, {.top_p = 0.3});
+  check_distribution(logits, {.top_k = 5});
+  check_distribution(logits, {.min_p = 0.1});
+  check_distribution(logits, {.temperature = 1.5, .top_p = 0.7, .top_k = 20, .min_p = 0.05});
+  check_distribution(std::vector<float>(50, 0.f), {});
+}
+
+TEST(Sampler, TopPIsOverWhatTopKLeft) {
+  // Probabilities 0.5, 0.3, 0.2. top-k 2 leaves 0.625 and 0.375: top-p 0.6 keeps one. Over all three it would keep two.
+  const std::vector<float> logits = {std::log(0.5f), std::log(0.3f), std::log(0.2f)};
+  Sampler sampler({.top_p = 0.6, .top_k = 2}, 7, 0, {});
+  for (int i = 0; i < 200; ++i) {
+    const int32_t id = sampler.choose(logits);
+    EXPECT_EQ(id, 0);
+    sampler.accept(id);
+  }
+  check_distribution(logits, {.top_p = 0.6});
+}
+
+TEST(Sampler, ConsidersTemperatureBeforeTopP) {
+  // At temperature 1 the first has 0.88; at temperature 4 it has 0.41 and top-p 0.5 needs a second.
+  const std::vector<float> logits = {4, 1, 1, 1};
+  check_distribution(logits, {.temperature = 4, .top_p = 0.5});
+  EXPECT_EQ(expected(logits, {.temperature = 4, .top_p = 0.5}).size(), 2u);
+}
+
+TEST(Sampler, GreedyTakesTheLowestIdOfEquals) {
+  const std::vector<float> logits = {1, 3, 2, 3, 3};
+  Sampler sampler({.temperature = 0}, 1, 0, {});
+  EXPECT_EQ(sampler.choose(logits), 1);
+  EXPECT_EQ(argmax(std::vector<float>{-2, -1, -1}), 1);
+}
+
+TEST(Sampler, TopKKeepsTheLowestIdsOfEquals) {
+  const std::vector<float> logits(40, 1.f);
+  Sampler sampler({.top_k = 3}, 5, 0, {});
+  std::map<int32_t, int> seen;
+  for (int i = 0; i < 500; ++i) {
+    const int32_t id = sampler.choose(logits);
+    sampler.accept(id);
+    ++seen[id];
+  }
+  EXPECT_EQ(seen.size(), 3u);
+  EXPECT_EQ(seen.rbegin()->first, 2);
+}
+
+TEST(Sampler, IsAFunctionOfSeedSampleAndIndex) {
+  const auto logits = random_logits(500, 3);
+  const auto answer = [&](uint64_t seed, uint64_t sample) {
+    Sampler sampler({}, seed, sample, {});
+    std::vector<int32_t> ids;
+    for (int i = 0; i < 50; ++i) ids.push_back(sampler.choose(logits)), sampler.accept(ids.back());
+    return ids;
+  };
+  EXPECT_EQ(answer(1, 0), answer(1, 0));
+  EXPECT_NE(answer(1, 0), answer(2, 0));
+  EXPECT_NE(answer(1, 0), answer(1, 1));
+}
+
+TEST(Sampler, SurvivesExtremes) {
+  std::vector<float> logits = {3e38f, -3e38f, 3e38f, 0};
+  Sampler cold({.temperature = 1e-30}, 1, 0, {});
+  for (int i = 0; i < 50; ++i) {
+    const int32_t id = cold.choose(logits);
+    EXPECT_TRUE(id == 0 || id == 2);
+    cold.accept(id);
+  }
+  Sampler hot({.temperature = 1e300, .top_p = 1e-300, .min_p = 0.999}, 1, 0, {});
+  EXPECT_EQ(hot.choose(logits), 0);
+  EXPECT_EQ(Sampler({}, 1, 0, {}).choose(std::vector<float>{1.f}), 0);
+}
+
+TEST(Sampler, FindsWhatIsNotFinite) {
+  std::vector<float> logits(1000, 1.f);
+  EXPECT_TRUE(finite(logits));
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                    -std::numeric_limits<float>::infinity()}) {
+    for (std::size_t at : {std::size_t{0}, std::size_t{499}, std::size_t{999}}) {
+      auto broken = logits;
+      broken[at] = bad;
+      EXPECT_FALSE(finite(broken));
+    }
+  }
+}
+
+TEST(Penalties, ChangeTheLogitsInOrder) {
+  SamplingOptions o{
+      .repetition_penalty = 2, .presence_penalty = 0.5, .frequency_penalty = 0.25, .logit_bias = {{1, 3.0}, {4, -1.0}}};
+  Penalties penalties(o, std::vector<int32_t>{0, 1});
+  penalties.add(2);
+  penalties.add(2);
+  std::vector<float> logits = {-1, 1, 4, 5, 0};
+  penalties.apply(logits);
+  // 0: in the prompt, negative: doubled. 1: (1 + 3) / 2. 2: 4 / 2 - 0.5 - 2 * 0.25. 3: untouched. 4: bias alone.
+  EXPECT_EQ(logits, (std::vector<float>{-2, 2, 1, 5, -1}));
+}
+
+TEST(Penalties, PresenceLeavesThePromptAlone) {
+  Penalties penalties({.presence_penalty = 1}, std::vector<int32_t>{0});
+  std::vector<float> logits = {1, 1};
+  penalties.add(1);
+  penalties.apply(logits);
+  EXPECT_EQ(logits, (std::vector<float>{1, 0}));
+  EXPECT_FALSE(Penalties({}, {}).active());
+}
+
+TEST(Validate, NamesSettingRangeAndValue) {
+  EXPECT_TRUE(validate({}, 10).ok());
+  EXPECT_TRUE(validate({.temperature = 0, .top_p = 1e-9, .top_k = 1000000, .min_p = 0.99}, 10).ok());
+  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  const std::vector<std::pair<SamplingOptions, std::string>> bad = {{{.temperature = -0.1}, "temperature"},
+                                                                    {{.temperature = nan}, "temperature"},
+                                                                    {{.temperature = inf}, "temperature"},
+                                                                    {{.top_p = 0}, "top_p"},
+                                                                    {{.top_p = 1.01}, "top_p"},
+                                                                    {{.top_k = -1}, "top_k"},
+                                                                    {{.min_p = 1}, "min_p"},
+                                                                    {{.min_p = -0.1}, "min_p"},
+                                                                    {{.repetition_penalty = 0}, "repetition_penalty"},
+                                                                    {{.presence_penalty = 2.1}, "presence_penalty"},
+                                                                    {{.frequency_penalty = -2.1}, "frequency_penalty"},
+                                                                    {{.logit_bias = {{10, 1.0}}}, "logit_bias"},
+                                                                    {{.logit_bias = {{-1, 1.0}}}, "logit_bias"},
+                                                                    {{.logit_bias = {{3, nan}}}, "logit_bias"}};
+  for (const auto& [options, name] : bad) {
+    const Status status = validate(options, 10);
+    ASSERT_FALSE(status.ok()) << name;
+    EXPECT_NE(status.error().what.find(name), std::string::npos) << status.error().message();
+    EXPECT_FALSE(status.error().expected.empty());
+    EXPECT_FALSE(status.error().found.empty());
+  }
+}
+
+}  // namespace
+}  // namespace sonde
