@@ -1,0 +1,20 @@
+// IQ4_NL: 32 values, a half scale and 4-bit indices into sixteen unevenly spaced values.
+#pragma once
+
+#include "tensor/quant/nibbles.h"
+
+namespace sonde::quant::SONDE_ISA {
+
+struct IQ4_NL {
+  static constexpr const char* kName = "IQ4_NL";
+  static constexpr int kId = 20, kBlock = 32, kBytes = 18;
+
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    const uint8_t* __restrict p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
+      table_run(half(p), p + 2, kUneven, out);
+    }
+  }
+};
+
+}  // namespace sonde::quant::SONDE_ISA

@@ -1,0 +1,25 @@
+// IQ4_XS: 256 values in eight runs of 32 like IQ4_NL, each with a 6-bit scale less 32 under one half scale.
+#pragma once
+
+#include "tensor/quant/nibbles.h"
+
+namespace sonde::quant::SONDE_ISA {
+
+struct IQ4_XS {
+  static constexpr const char* kName = "IQ4_XS";
+  static constexpr int kId = 23, kBlock = 256, kBytes = 136;
+
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    const uint8_t* __restrict p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes) {
+      const float d = half(p);
+      const uint32_t high = load<uint16_t>(p + 2);
+      for (int i = 0; i < 8; ++i, out += 32) {
+        const uint32_t scale = (p[4 + i / 2] >> 4 * (i % 2) & 15u) | (high >> 2 * i & 3u) << 4;
+        table_run(d * float(int32_t(scale) - 32), p + 8 + 16 * i, kUneven, out);
+      }
+    }
+  }
+};
+
+}  // namespace sonde::quant::SONDE_ISA

@@ -1,0 +1,45 @@
+// Q5_0: 32 values, a half scale and 5-bit codes less 16; bit k of the 32-bit word is the fifth bit of element k.
+#pragma once
+
+#include "tensor/quant/bits.h"
+
+namespace sonde::quant::SONDE_ISA {
+
+struct Q5_0 {
+  static constexpr const char* kName = "Q5_0";
+  static constexpr int kId = 6, kBlock = 32, kBytes = 22;
+
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    const uint8_t* __restrict p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
+      const float d = half(p);
+      const uint32_t high = load<uint32_t>(p + 2);
+      const uint8_t* __restrict q = p + 6;
+      for (int j = 0; j < 16; ++j) out[j] = d * float(int32_t((q[j] & 15u) | (high >> j & 1u) << 4) - 16);
+      for (int j = 0; j < 16; ++j) out[j + 16] = d * float(int32_t((q[j] >> 4) | (high >> (j + 16) & 1u) << 4) - 16);
+    }
+  }
+
+  // The value of largest magnitude becomes -16 exactly.
+  static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {
+    uint8_t* p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
+      float largest = 0, extreme = 0;
+      for (int k = 0; k < 32; ++k) {
+        if (__builtin_fabsf(x[k]) > largest) largest = __builtin_fabsf(x[k]), extreme = x[k];
+      }
+      const float d = extreme / -16.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
+      uint32_t high = 0, code[32];
+      for (int k = 0; k < 32; ++k) {
+        const int q = int(x[k] * inverse + 16.5f);
+        code[k] = uint32_t(q < 31 ? q : 31);
+        high |= code[k] >> 4 << k;
+      }
+      store(p, float_to_half(d));
+      store(p + 2, high);
+      for (int j = 0; j < 16; ++j) p[6 + j] = uint8_t((code[j] & 15) | (code[j + 16] & 15) << 4);
+    }
+  }
+};
+
+}  // namespace sonde::quant::SONDE_ISA
