@@ -1,0 +1,56 @@
+#include "base/memory.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <string>
+
+#include "base/cgroup.h"
+
+namespace sonde {
+namespace {
+
+// "Name:   123 kB" in bytes; 0 when absent.
+int64_t kilobytes(const char* file, const std::string& name) {
+  std::ifstream in(file);
+  for (std::string line; std::getline(in, line);) {
+    if (line.compare(0, name.size(), name) == 0 && line.size() > name.size() && line[name.size()] == ':') {
+      return int64_t(std::strtoll(line.c_str() + name.size() + 1, nullptr, 10)) * 1024;
+    }
+  }
+  return 0;
+}
+
+int64_t address_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || limit.rlim_cur > rlim_t(kNoLimit)) {
+    return kNoLimit;
+  }
+  return int64_t(limit.rlim_cur);
+}
+
+}  // namespace
+
+int64_t memory_limit() {
+  int64_t limit = kilobytes("/proc/meminfo", "MemTotal");
+  if (limit == 0) limit = kNoLimit;
+  for (const CgroupMemory& group : cgroup_memory("")) limit = std::min(limit, group.limit);
+  return std::min(limit, address_limit());
+}
+
+int64_t memory_available() {
+  int64_t free = kilobytes("/proc/meminfo", "MemAvailable");
+  if (free == 0) free = kNoLimit;
+  for (const CgroupMemory& group : cgroup_memory("")) free = std::min(free, group.limit - group.used);
+  if (const int64_t limit = address_limit(); limit != kNoLimit) {
+    free = std::min(free, limit - kilobytes("/proc/self/status", "VmSize"));
+  }
+  return std::max<int64_t>(0, free);
+}
+
+int64_t peak_resident() { return kilobytes("/proc/self/status", "VmHWM"); }
+int64_t resident() { return kilobytes("/proc/self/status", "VmRSS"); }
+
+}  // namespace sonde

@@ -1,0 +1,152 @@
+#include "base/threads.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <climits>
+#include <ctime>
+#include <thread>
+#include <vector>
+
+#include "base/cgroup.h"
+
+namespace sonde {
+namespace {
+
+static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t) && std::atomic<uint32_t>::is_always_lock_free);
+
+void futex_wait(std::atomic<uint32_t>& word, uint32_t expected) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAIT_PRIVATE, expected, nullptr, nullptr, 0);
+}
+void futex_wake_all(std::atomic<uint32_t>& word) {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&word), FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+}
+
+void relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+int64_t now_ns() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+constexpr int64_t kAwakeSpinNs = 5'000'000;  // a worker between two regions while an Awake lives
+constexpr int64_t kJoinSpinNs = 1'000'000;   // the caller, for the last worker
+constexpr int64_t kYieldAfterNs = 50'000;    // from here on the spinner offers its processor to others
+
+// Spins until ready() or the bound; true when ready.
+template <class Ready, class May>
+bool spin(int64_t bound_ns, Ready&& ready, May&& may) {
+  int64_t start = 0;
+  while (may()) {
+    for (int i = 0; i < 64; ++i) {
+      if (ready()) return true;
+      relax();
+    }
+    const int64_t now = now_ns();
+    if (start == 0) start = now;
+    if (now - start > bound_ns) break;
+    if (now - start > kYieldAfterNs) sched_yield();
+  }
+  return ready();
+}
+
+}  // namespace
+
+struct ThreadPool::State {
+  // Each on its own cache line: workers spin on epoch while others count down remaining.
+  alignas(64) std::atomic<uint32_t> epoch{0};
+  alignas(64) std::atomic<uint32_t> remaining{0};
+  alignas(64) std::atomic<int64_t> counter{0};
+  alignas(64) std::atomic<int> sleepers{0};
+  std::atomic<bool> caller_sleeps{false};
+  std::atomic<int> awake{0};
+  std::atomic<bool> stop{false};
+  void (*f)(void*, int) = nullptr;  // written before epoch advances, read after
+  void* context = nullptr;
+  std::vector<std::thread> workers;
+
+  void work(int thread) {
+    uint32_t seen = 0;
+    for (;;) {
+      const auto changed = [&] { return epoch.load(std::memory_order_acquire) != seen; };
+      while (!spin(kAwakeSpinNs, changed, [&] { return awake.load(std::memory_order_relaxed) > 0; })) {
+        sleepers.fetch_add(1);
+        if (epoch.load() == seen) futex_wait(epoch, seen);
+        sleepers.fetch_sub(1);
+        if (changed()) break;
+      }
+      ++seen;
+      if (stop.load(std::memory_order_relaxed)) return;
+      f(context, thread);
+      if (remaining.fetch_sub(1) == 1 && caller_sleeps.load()) futex_wake_all(remaining);
+    }
+  }
+
+  void advance() {
+    epoch.fetch_add(1);
+    if (sleepers.load() > 0) futex_wake_all(epoch);
+  }
+};
+
+ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+  if (threads <= 0) threads = usable_processors();
+  state_->workers.reserve(std::size_t(threads - 1));
+  for (int t = 1; t < threads; ++t) state_->workers.emplace_back([s = state_.get(), t] { s->work(t); });
+}
+
+ThreadPool::~ThreadPool() {
+  state_->stop.store(true);
+  state_->advance();
+  for (auto& worker : state_->workers) worker.join();
+}
+
+int ThreadPool::size() const { return int(state_->workers.size()) + 1; }
+
+void ThreadPool::run_erased(void (*f)(void*, int), void* context) {
+  State& s = *state_;
+  if (s.workers.empty()) return f(context, 0);
+  s.f = f, s.context = context;
+  s.remaining.store(uint32_t(s.workers.size()), std::memory_order_relaxed);
+  s.advance();
+  f(context, 0);
+  const auto done = [&] { return s.remaining.load(std::memory_order_acquire) == 0; };
+  if (spin(kJoinSpinNs, done, [] { return true; })) return;
+  s.caller_sleeps.store(true);
+  for (uint32_t left; (left = s.remaining.load()) != 0;) futex_wait(s.remaining, left);
+  s.caller_sleeps.store(false);
+}
+
+void ThreadPool::reset_counter() { state_->counter.store(0, std::memory_order_relaxed); }
+int64_t ThreadPool::take(int64_t grain) { return state_->counter.fetch_add(grain, std::memory_order_relaxed); }
+
+ThreadPool::Awake::Awake(ThreadPool& pool) : pool_(pool) {
+  pool_.state_->awake.fetch_add(1);
+  if (pool_.state_->sleepers.load() > 0) futex_wake_all(pool_.state_->epoch);
+}
+ThreadPool::Awake::~Awake() { pool_.state_->awake.fetch_sub(1); }
+
+int usable_processors() {
+  int by_affinity = 0;
+  // The kernel refuses masks smaller than its own; machines may have more than CPU_SETSIZE processors.
+  for (int bits = 1024; bits <= 1 << 16 && by_affinity == 0; bits *= 2) {
+    cpu_set_t* set = CPU_ALLOC(bits);
+    if (set == nullptr) break;
+    if (sched_getaffinity(0, CPU_ALLOC_SIZE(bits), set) == 0) by_affinity = CPU_COUNT_S(CPU_ALLOC_SIZE(bits), set);
+    CPU_FREE(set);
+  }
+  if (by_affinity == 0) by_affinity = int(std::thread::hardware_concurrency());
+  const int64_t by_quota = cgroup_processors("");
+  return int(std::max<int64_t>(1, std::min<int64_t>(std::max(1, by_affinity), by_quota)));
+}
+
+}  // namespace sonde

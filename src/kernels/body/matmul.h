@@ -1,0 +1,153 @@
+// y = x W^T: few tokens stream the rows of W once; many tokens reuse an unpacked panel of W from the second-level cache.
+#pragma once
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+constexpr int64_t kChunk = 512;          // values of k at once: a multiple of every block and of sixteen
+constexpr int64_t kPanelRows = 48;       // 96 KiB a chunk
+constexpr int64_t kPanelTokens = 512;    // accumulators of a panel wait in memory between chunks: 64 bytes a row and token
+
+// Values [k, k + n) of row r as F32. k and k + n are bounds of blocks.
+SONDE_INLINE void unpack_part(const MatmulTask& t, int64_t r, int64_t k, int64_t n, float* out) {
+  t.unpack(t.data + r * t.row_bytes + k / t.block * t.block_bytes, n / t.block, out);
+  if (t.scales == nullptr) return;
+  const std::byte* scales = t.scales + r / t.scale_block * t.scale_cols * t.scale_bytes;
+  for (int64_t end, i = 0; i < n; i = end) {
+    const int64_t column = (k + i) / t.scale_block;
+    end = (column + 1) * t.scale_block - k;
+    if (end > n) end = n;
+    float scale;
+    t.unpack_scale(scales + column * t.scale_bytes, 1, &scale);
+    for (int64_t j = i; j < end; ++j) out[j] *= scale;
+  }
+}
+
+template <int R, int T>
+SONDE_INLINE void finish(const MatmulTask& t, const Tile<R, T>& tile, int64_t row, int64_t token) {
+  float out[T][R];
+  reduce(tile, out);
+  for (int i = 0; i < T; ++i) {
+    for (int r = 0; r < R; ++r) {
+      t.y[(token + i) * t.ldy + row + r] = t.bias == nullptr ? out[i][r] : out[i][r] + t.bias[row + r];
+    }
+  }
+}
+
+// --- few tokens -------------------------------------------------------------------------------------------------------
+// W is read as it is stored, where one load converts it.
+template <int R, int T, class W>
+void stream_direct(const MatmulTask& t, int64_t row, int64_t token) {
+  const W* w[R];
+  const float* x[T];
+  for (int r = 0; r < R; ++r) w[r] = reinterpret_cast<const W*>(t.data + (row + r) * t.row_bytes);
+  for (int i = 0; i < T; ++i) x[i] = t.x + (token + i) * t.ldx;
+  Tile<R, T> tile;
+  clear(tile);
+  accumulate(tile, w, x, t.cols);
+  finish(t, tile, row, token);
+}
+
+// W passes through a scratch of R chunks in the first-level cache.
+template <int R, int T>
+void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
+  const float* w[R];
+  const float* x[T];
+  for (int r = 0; r < R; ++r) w[r] = scratch + r * kChunk;
+  Tile<R, T> tile;
+  clear(tile);
+  for (int64_t k = 0; k < t.cols; k += kChunk) {
+    const int64_t n = t.cols - k < kChunk ? t.cols - k : kChunk;
+    for (int r = 0; r < R; ++r) unpack_part(t, row + r, k, n, scratch + r * kChunk);
+    for (int i = 0; i < T; ++i) x[i] = t.x + i * t.ldx + k;
+    accumulate(tile, w, x, n);
+  }
+  finish(t, tile, row, 0);
+}
+
+constexpr int kStreamRows = 4;
+
+template <class W>
+void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
+  with_count<kTileTokens>(t.m, [&]<int T>() {
+    int64_t r = begin;
+    for (; r + kStreamRows <= end; r += kStreamRows) stream_direct<kStreamRows, T, W>(t, r, 0);
+    for (; r < end; ++r) stream_direct<1, T, W>(t, r, 0);
+  });
+}
+
+void stream(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
+  if (t.scales == nullptr) {
+    if (t.unpack == &quant::SONDE_ISA::F32::unpack) return stream_direct_rows<float>(t, begin, end);
+    if (t.unpack == &quant::SONDE_ISA::BF16::unpack) return stream_direct_rows<Bfloat>(t, begin, end);
+    if (t.unpack == &quant::SONDE_ISA::F16::unpack) return stream_direct_rows<Half>(t, begin, end);
+  }
+  with_count<kTileTokens>(t.m, [&]<int T>() {
+    int64_t r = begin;
+    for (; r + kStreamRows <= end; r += kStreamRows) stream_unpacked<kStreamRows, T>(t, r, scratch);
+    for (; r < end; ++r) stream_unpacked<1, T>(t, r, scratch);
+  });
+}
+
+// --- many tokens ------------------------------------------------------------------------------------------------------
+// One chunk of k for a tile: accumulators come from memory unless it is the first and go back unless it is the last.
+template <int R, int T>
+void panel_tile(const MatmulTask& t, const float* panel, Lanes* saved, int64_t row, int64_t token, int64_t k, int64_t n) {
+  const float* w[R];
+  const float* x[T];
+  for (int r = 0; r < R; ++r) w[r] = panel + r * kChunk;
+  for (int i = 0; i < T; ++i) x[i] = t.x + (token + i) * t.ldx + k;
+  Tile<R, T> tile;
+  if (k == 0) {
+    clear(tile);
+  } else {
+    for (int r = 0; r < R; ++r) {
+      for (int i = 0; i < T; ++i) tile.acc[r][i] = saved[r * T + i];
+    }
+  }
+  accumulate(tile, w, x, n);
+  if (k + n == t.cols) return finish(t, tile, row, token);
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < T; ++i) saved[r * T + i] = tile.acc[r][i];
+  }
+}
+
+void panel(const MatmulTask& t, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* scratch) {
+  const int64_t rows = end - begin, tiles = (tokens + kTileTokens - 1) / kTileTokens;
+  Lanes* saved = reinterpret_cast<Lanes*>(scratch + kPanelRows * kChunk);
+  for (int64_t k = 0; k < t.cols; k += kChunk) {
+    const int64_t n = t.cols - k < kChunk ? t.cols - k : kChunk;
+    for (int64_t r = 0; r < rows; ++r) unpack_part(t, begin + r, k, n, scratch + r * kChunk);
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;  // at most kTileTokens, evenly
+      with_count<kTileTokens>(b - a, [&]<int T>() {
+        int64_t r = 0;
+        for (; r + kTileRows <= rows; r += kTileRows) {
+          panel_tile<kTileRows, T>(t, scratch + r * kChunk, saved + r * tokens + a * kTileRows, begin + r,
+                                   first_token + a, k, n);
+        }
+        for (; r < rows; ++r) {
+          panel_tile<1, T>(t, scratch + r * kChunk, saved + r * tokens + a, begin + r, first_token + a, k, n);
+        }
+      });
+    }
+  }
+}
+
+int64_t matmul_scratch(int64_t m) {
+  if (m <= kTileTokens) return kStreamRows * kChunk;
+  return kPanelRows * kChunk + kPanelRows * (m < kPanelTokens ? m : kPanelTokens) * 16;
+}
+
+void matmul(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
+  if (t.m <= kTileTokens) return stream(t, begin, end, scratch);
+  for (int64_t r = begin; r < end; r += kPanelRows) {
+    const int64_t last = r + kPanelRows < end ? r + kPanelRows : end;
+    for (int64_t i = 0; i < t.m; i += kPanelTokens) {
+      panel(t, r, last, i, t.m - i < kPanelTokens ? t.m - i : kPanelTokens, scratch);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

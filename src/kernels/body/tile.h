@@ -1,0 +1,70 @@
+// The register tile: R rows times T tokens, sixteen lanes along k. Every product of this folder goes through it.
+#pragma once
+
+#define SONDE_INLINE __attribute__((always_inline)) inline
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+template <int R, int T>
+struct Tile {
+  Lanes acc[R][T];
+};
+
+template <int R, int T>
+SONDE_INLINE void clear(Tile<R, T>& t) {
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < T; ++i) t.acc[r][i] = zero();
+  }
+}
+
+// acc[r][i] += w[r][0 ... n) . x[i][0 ... n), lane by lane.
+template <int R, int T, class W>
+SONDE_INLINE void accumulate(Tile<R, T>& t, const W* const (&w)[R], const float* const (&x)[T], int64_t n) {
+  int64_t k = 0;
+  for (; k + 16 <= n; k += 16) {
+    Lanes b[T];
+    for (int i = 0; i < T; ++i) b[i] = load(x[i] + k);
+    for (int r = 0; r < R; ++r) {
+      const Lanes a = load(w[r] + k);
+      for (int i = 0; i < T; ++i) t.acc[r][i] = fma(a, b[i], t.acc[r][i]);
+    }
+  }
+  if (k < n) {
+    for (int r = 0; r < R; ++r) {
+      const Lanes a = load_part(w[r] + k, n - k);
+      for (int i = 0; i < T; ++i) t.acc[r][i] = fma(a, load_part(x[i] + k, n - k), t.acc[r][i]);
+    }
+  }
+}
+
+// Sums of the lanes: out[i][r].
+template <int R, int T>
+SONDE_INLINE void reduce(const Tile<R, T>& t, float (&out)[T][R]) {
+  for (int i = 0; i < T; ++i) {
+    int r = 0;
+    for (; r + 4 <= R; r += 4) sum4(t.acc[r][i], t.acc[r + 1][i], t.acc[r + 2][i], t.acc[r + 3][i], &out[i][r]);
+    for (; r < R; ++r) out[i][r] = sum(t.acc[r][i]);
+  }
+}
+
+float dot(const float* a, const float* b, int64_t n) {
+  Tile<1, 1> t;
+  clear(t);
+  const float* const w[1] = {a};
+  const float* const x[1] = {b};
+  accumulate(t, w, x, n);
+  return sum(t.acc[0][0]);
+}
+
+// Calls f with the constant n, 1 <= n <= Max.
+template <int Max, class F>
+SONDE_INLINE void with_count(int64_t n, F&& f) {
+  if constexpr (Max > 1) {
+    if (n < Max) return with_count<Max - 1>(n, f);
+  }
+  f.template operator()<Max>();
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

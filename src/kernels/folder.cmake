@@ -1,0 +1,13 @@
+# Each instruction set is one file with its own machine flags; the program chooses at start.
+set(isa ${PROJECT_SOURCE_DIR}/src/kernels/isa)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set_source_files_properties(${isa}/avx2.cpp PROPERTIES COMPILE_OPTIONS "-O3;-mavx2;-mfma;-mf16c;-mbmi2")
+  set_source_files_properties(${isa}/avx512.cpp PROPERTIES
+    COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mfma;-mf16c;-mbmi2;-mprefer-vector-width=512")
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # gcc 12's own intrinsics read a value they leave undefined on purpose
+    set_property(SOURCE ${isa}/avx512.cpp APPEND PROPERTY COMPILE_OPTIONS -Wno-uninitialized -Wno-maybe-uninitialized)
+  endif()
+else()
+  set_source_files_properties(${isa}/avx2.cpp ${isa}/avx512.cpp PROPERTIES HEADER_FILE_ONLY TRUE)
+endif()
+set_source_files_properties(${isa}/portable.cpp PROPERTIES COMPILE_OPTIONS "-O3")

@@ -1,0 +1,81 @@
+// Sixteen lanes as two 256-bit registers: AVX2, FMA, F16C.
+#define SONDE_ISA avx2
+#include <immintrin.h>
+
+#include "kernels/table.h"
+#include "tensor/quant/all.h"
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+constexpr int kTileRows = 2, kTileTokens = 3;  // 12 accumulators, 3 + 1 operands
+
+struct Half { uint16_t bits; };
+struct Bfloat { uint16_t bits; };
+
+struct Lanes { __m256 a, b; };
+
+inline Lanes zero() { return {_mm256_setzero_ps(), _mm256_setzero_ps()}; }
+inline Lanes set(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+inline __m256 bfloats(const Bfloat* p) {
+  const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(b), 16));
+}
+inline __m256 halves(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline Lanes load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+inline Lanes load(const Half* p) { return {halves(p), halves(p + 8)}; }
+inline Lanes load(const Bfloat* p) { return {bfloats(p), bfloats(p + 8)}; }
+template <class T>
+inline Lanes load_part(const T* p, int64_t n) {
+  T copy[16] = {};
+  for (int64_t i = 0; i < n; ++i) copy[i] = p[i];
+  return load(copy);
+}
+inline void store(float* p, Lanes x) { _mm256_storeu_ps(p, x.a), _mm256_storeu_ps(p + 8, x.b); }
+inline void store_part(float* p, Lanes x, int64_t n) {
+  float copy[16];
+  store(copy, x);
+  for (int64_t i = 0; i < n; ++i) p[i] = copy[i];
+}
+
+inline Lanes add(Lanes x, Lanes y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
+inline Lanes sub(Lanes x, Lanes y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
+inline Lanes mul(Lanes x, Lanes y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
+inline Lanes div(Lanes x, Lanes y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
+inline Lanes larger(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
+inline Lanes smaller(Lanes x, Lanes y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
+inline Lanes fma(Lanes x, Lanes y, Lanes z) {
+  return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)};
+}
+
+inline __m128 quarter(Lanes x) {  // 8 + 8, 4 + 4
+  const __m256 e = _mm256_add_ps(x.a, x.b);
+  return _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+}
+inline float sum(Lanes x) {
+  const __m128 q = quarter(x), t = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+inline void sum4(Lanes a, Lanes b, Lanes c, Lanes d, float* out) {
+  const __m128 qa = quarter(a), qb = quarter(b), qc = quarter(c), qd = quarter(d);
+  const __m128 ab = _mm_add_ps(_mm_movelh_ps(qa, qb), _mm_movehl_ps(qb, qa));
+  const __m128 cd = _mm_add_ps(_mm_movelh_ps(qc, qd), _mm_movehl_ps(qd, qc));
+  _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xDD)));
+}
+inline __m256 times_power8(__m256 a, __m256 shifted) {
+  const __m256i n = _mm256_sub_epi32(_mm256_castps_si256(shifted), _mm256_set1_epi32(0x4B400000));
+  const __m256i half = _mm256_srai_epi32(n, 1), rest = _mm256_sub_epi32(n, half), bias = _mm256_set1_epi32(127);
+  const __m256 f = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23));
+  const __m256 g = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
+  return _mm256_mul_ps(_mm256_mul_ps(a, f), g);
+}
+inline Lanes times_power(Lanes x, Lanes shifted) { return {times_power8(x.a, shifted.a), times_power8(x.b, shifted.b)}; }
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
+
+#include "kernels/body/all.h"
+
+namespace sonde::kernels {
+const KernelTable& avx2_table() { return avx2::kTable; }
+}  // namespace sonde::kernels

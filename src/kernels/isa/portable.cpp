@@ -1,0 +1,89 @@
+// Sixteen lanes as an array: any machine, the same bits.
+#define SONDE_ISA portable
+#include "kernels/table.h"
+#include "tensor/quant/all.h"
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+constexpr int kTileRows = 2, kTileTokens = 2;
+
+struct Half { uint16_t bits; };
+struct Bfloat { uint16_t bits; };
+
+struct Lanes { float v[16]; };
+
+inline Lanes zero() { return {}; }
+inline Lanes set(float a) {
+  Lanes r;
+  for (float& v : r.v) v = a;
+  return r;
+}
+inline Lanes load_part(const float* p, int64_t n) {
+  Lanes r{};
+  for (int64_t i = 0; i < n; ++i) r.v[i] = p[i];
+  return r;
+}
+inline Lanes load_part(const Half* p, int64_t n) {
+  Lanes r{};
+  for (int64_t i = 0; i < n; ++i) r.v[i] = quant::SONDE_ISA::half_to_float(p[i].bits);
+  return r;
+}
+inline Lanes load_part(const Bfloat* p, int64_t n) {
+  Lanes r{};
+  for (int64_t i = 0; i < n; ++i) r.v[i] = quant::SONDE_ISA::bfloat_to_float(p[i].bits);
+  return r;
+}
+template <class T>
+inline Lanes load(const T* p) { return load_part(p, 16); }
+inline void store(float* p, const Lanes& a) { __builtin_memcpy(p, a.v, sizeof a.v); }
+inline void store_part(float* p, const Lanes& a, int64_t n) { __builtin_memcpy(p, a.v, std::size_t(n) * 4); }
+
+template <class F>
+inline Lanes each(const Lanes& a, const Lanes& b, F f) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = f(a.v[i], b.v[i]);
+  return r;
+}
+inline Lanes add(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x + y; }); }
+inline Lanes sub(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x - y; }); }
+inline Lanes mul(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x * y; }); }
+inline Lanes div(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x / y; }); }
+// The second operand where either is NaN, as the x86 instructions do.
+inline Lanes larger(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x > y ? x : y; }); }
+inline Lanes smaller(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x < y ? x : y; }); }
+inline Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+  return r;
+}
+inline float sum(const Lanes& a) {
+  float t[8];
+  for (int i = 0; i < 8; ++i) t[i] = a.v[i] + a.v[i + 8];
+  for (int i = 0; i < 4; ++i) t[i] = t[i] + t[i + 4];
+  return (t[0] + t[2]) + (t[1] + t[3]);
+}
+inline void sum4(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d, float* out) {
+  out[0] = sum(a), out[1] = sum(b), out[2] = sum(c), out[3] = sum(d);
+}
+// a * 2^n, where n is the integer in the low bits of n + 1.5 * 2^23.
+inline Lanes times_power(const Lanes& a, const Lanes& shifted) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) {
+    const int32_t n = __builtin_bit_cast(int32_t, shifted.v[i]) - 0x4B400000;
+    const int32_t half = n >> 1, rest = int32_t(uint32_t(n) - uint32_t(half));
+    const float f = __builtin_bit_cast(float, uint32_t(half + 127) << 23);
+    const float g = __builtin_bit_cast(float, uint32_t(rest + 127) << 23);
+    r.v[i] = a.v[i] * f * g;
+  }
+  return r;
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
+
+#include "kernels/body/all.h"
+
+namespace sonde::kernels {
+const KernelTable& portable_table() { return portable::kTable; }
+}  // namespace sonde::kernels

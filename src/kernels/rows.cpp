@@ -1,0 +1,53 @@
+// Kernels that work row by row or on one vector.
+#include <cmath>
+
+#include "kernels/kernels.h"
+#include "kernels/table.h"
+
+namespace sonde {
+namespace {
+constexpr int64_t kSmall = 1 << 14;  // floats below which a fork-join costs more than it saves
+}
+
+float dot(const float* a, const float* b, int64_t n) { return kernels::table().dot(a, b, n); }
+
+void rms_norm(ThreadPool& pool, const float* x, int64_t ldx, const float* w, float eps, float* y, int64_t ldy, int64_t m,
+              int64_t n) {
+  const kernels::KernelTable& table = kernels::table();
+  const auto rows = [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) table.rms_norm(x + i * ldx, w, eps, y + i * ldy, n);
+  };
+  if (m * n < kSmall) return rows(0, m, 0);
+  pool.split(m, 1, rows);
+}
+
+void silu_mul(ThreadPool& pool, const float* gate, const float* up, float* out, int64_t count) {
+  const kernels::KernelTable& table = kernels::table();
+  const auto part = [&](int64_t begin, int64_t end, int) {
+    table.silu_mul(gate + begin, up + begin, out + begin, end - begin);
+  };
+  if (count < kSmall) return part(0, count, 0);
+  pool.split(count, 1024, part);
+}
+
+void add_scaled(float* y, const float* x, float a, int64_t n) { kernels::table().add_scaled(y, x, a, n); }
+void softmax(float* x, int64_t n) { kernels::table().softmax(x, n); }
+
+void rotate(float* x, const double* cosine, const double* sine, int64_t n, bool halves) {
+  for (int64_t i = 0; i < n / 2; ++i) {
+    float& a = x[halves ? i : 2 * i];
+    float& b = x[halves ? i + n / 2 : 2 * i + 1];
+    const double u = double(a), v = double(b);
+    a = float(u * cosine[i] - v * sine[i]);
+    b = float(v * cosine[i] + u * sine[i]);
+  }
+}
+
+bool all_finite(const float* x, int64_t n) {
+  // An exponent of all ones: infinity or NaN. Integers, so that the loop runs in vectors.
+  int bad = 0;
+  for (int64_t i = 0; i < n; ++i) bad |= int((__builtin_bit_cast(uint32_t, x[i]) & 0x7F800000u) == 0x7F800000u);
+  return bad == 0;
+}
+
+}  // namespace sonde

@@ -1,0 +1,65 @@
+// What one instruction set offers. isa/NAME.cpp fills a table; dispatch.cpp chooses one at start.
+// Files in isa/ and body/ are compiled with their own machine flags, so they must not emit code that others could link to:
+// they use no std:: function and no inline function from outside their own namespace (kernels_test checks the objects).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/kernels.h"
+
+namespace sonde::kernels {
+
+using Unpack = void (*)(const std::byte*, int64_t, float*);
+
+// One product y = x W^T + bias, everything spelled out: W [rows, cols] in blocks of `block` values and `block_bytes` bytes.
+struct MatmulTask {
+  int type;  // index in all_types()
+  Unpack unpack;
+  const std::byte* data;
+  int64_t rows, cols, row_bytes;
+  int64_t block, block_bytes;
+  const std::byte* scales;  // FP8 blocks; null: none
+  Unpack unpack_scale;
+  int64_t scale_bytes, scale_block, scale_cols;
+  const float* x;
+  int64_t m, ldx;
+  float* y;
+  int64_t ldy;
+  const float* bias;
+};
+
+// Queries rows[0 ... row_count) x heads [head, head + head_count): all share one key head and one list of pages.
+struct AttentionTask {
+  const AttentionShape* shape;
+  const AttentionRow* rows;
+  int64_t row_count, head, head_count;
+};
+inline constexpr int64_t kAttentionQueries = 48;  // most queries in a task
+inline constexpr int64_t kKeyBlock = 64;          // softmax runs online over blocks of so many tokens, counted from token 0
+
+struct KernelTable {
+  const char* name;
+  const Unpack* unpack;  // by index in all_types()
+  float (*dot)(const float* a, const float* b, int64_t n);
+  // Rows [begin, end) of the task; scratch: matmul_scratch(m) floats, aligned.
+  void (*matmul)(const MatmulTask& task, int64_t begin, int64_t end, float* scratch);
+  int64_t (*matmul_scratch)(int64_t m);
+  int64_t matmul_grain;  // rows that a thread should take at once when m is large
+  void (*attention)(const AttentionTask& task, float* scratch);
+  int64_t (*attention_scratch)(const AttentionShape& shape);
+  void (*rms_norm)(const float* x, const float* w, float eps, float* y, int64_t n);
+  void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n);
+  void (*add_scaled)(float* y, const float* x, float a, int64_t n);
+  void (*softmax)(float* x, int64_t n);
+  // Peaks: `rounds` of 16 lanes x 16 chains of FMA, and a sum over a buffer, so that the compiler cannot drop them.
+  float (*fma_burst)(int64_t rounds);
+  float (*read_all)(const float* data, int64_t n);
+};
+
+const KernelTable& portable_table();
+const KernelTable& avx2_table();
+const KernelTable& avx512_table();
+const KernelTable& table();  // the one in use
+
+}  // namespace sonde::kernels

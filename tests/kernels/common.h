@@ -1,0 +1,92 @@
+// Shared by the kernel tests: random matrices of every type, and a loop over the instruction sets of this processor.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "kernels/kernels.h"
+#include "kernels/reference.h"
+#include "tensor/types.h"
+
+namespace sonde::test {
+
+inline constexpr double kEps = 0x1p-24;  // half a unit in the last place of 1
+
+inline std::vector<float> normals(std::size_t n, uint64_t seed, float scale = 1) {
+  Random random(seed);
+  std::vector<float> x(n);
+  for (float& v : x) v = float(random.normal()) * scale;
+  return x;
+}
+
+// A matrix that owns its bytes: random blocks whose values are finite and of moderate size.
+struct OwnedMatrix {
+  std::vector<std::byte> bytes, scale_bytes;
+  Matrix view;
+};
+
+// Random bytes; blocks with values that are not finite or beyond 2^40 are drawn again.
+inline OwnedMatrix random_matrix(const Type& type, int64_t rows, int64_t cols, uint64_t seed) {
+  OwnedMatrix m;
+  Random random(seed);
+  m.bytes.resize(std::size_t(rows * type.row_bytes(cols)) + 1);
+  std::byte* data = m.bytes.data();
+  std::vector<float> values(std::size_t(type.block));
+  for (int64_t b = 0; b < rows * (cols / type.block); ++b) {
+    std::byte* block = data + b * type.bytes;
+    for (bool good = false; !good;) {
+      if (type.name == "F32" || type.name == "F64" || type.name == "BF16" || type.name == "F16") {
+        const double v = random.normal();
+        const float f = float(v);
+        uint32_t bits;
+        std::memcpy(&bits, &f, 4);
+        if (type.name == "F32") std::memcpy(block, &f, 4);
+        if (type.name == "F64") std::memcpy(block, &v, 8);
+        if (type.name == "BF16") bits >>= 16, std::memcpy(block, &bits, 2);
+        if (type.name == "F16") bits = 0x3000 | (random.next_u32() & 0x8FFF), std::memcpy(block, &bits, 2);
+      } else {
+        for (int i = 0; i < type.bytes; ++i) block[i] = std::byte(random.next_u32());
+      }
+      type.unpack(block, 1, values.data());
+      good = true;
+      for (float v : values) good = good && v - v == 0 && v < 0x1p40f && v > -0x1p40f;
+    }
+  }
+  m.view = Matrix{&type, data, rows, cols, type.row_bytes(cols)};
+  return m;
+}
+
+inline std::vector<const Type*> weight_types() {
+  std::vector<const Type*> types;
+  for (const Type& type : all_types()) {
+    if (type.unpack != nullptr) types.push_back(&type);
+  }
+  return types;
+}
+
+// A test body runs once for every set; sets that the processor lacks are named in the log.
+class KernelSets : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override {
+    previous_ = std::string(kernel_set());
+    const Status chosen = choose_kernel_set(GetParam());
+    if (!chosen.ok()) GTEST_SKIP() << "this processor cannot run " << GetParam() << ": " << chosen.error().message();
+  }
+  void TearDown() override {
+    ASSERT_TRUE(choose_kernel_set(previous_).ok());
+  }
+
+ private:
+  std::string previous_;
+};
+
+#define SONDE_EVERY_SET(Suite) \
+  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::Values("portable", "avx2", "avx512"), \
+                           [](const auto& set) { return std::string(set.param); })
+
+}  // namespace sonde::test
