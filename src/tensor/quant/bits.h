@@ -39,11 +39,11 @@ inline float half_to_float(uint16_t h) {
 #ifdef __F16C__
   return _cvtsh_ss(h);
 #else
-  const uint32_t magnitude = h & 0x7FFFu, sign = uint32_t(h & 0x8000u) << 16;
-  const uint32_t denormal = bits_of(float(int32_t(magnitude)) * 0x1p-24f);
-  uint32_t normal = (magnitude << 13) + (112u << 23);
-  normal += magnitude >= 0x7C00u ? 112u << 23 : 0u;
-  return float_of((magnitude < 0x0400u ? denormal : normal) | sign);
+  const int32_t magnitude = h & 0x7FFF;
+  const uint32_t tiny = bits_of(float(magnitude) * 0x1p-24f), is_tiny = uint32_t((magnitude - 0x0400) >> 31);
+  const uint32_t is_huge = uint32_t((0x7BFF - magnitude) >> 31);  // infinity and NaN
+  const uint32_t normal = (uint32_t(magnitude) << 13) + (112u << 23) + (112u << 23 & is_huge);
+  return float_of((tiny & is_tiny) | (normal & ~is_tiny) | uint32_t(h & 0x8000) << 16);
 #endif
 }
 inline float half(const uint8_t* p) { return half_to_float(load<uint16_t>(p)); }
@@ -66,6 +66,11 @@ inline uint16_t float_to_half(float value) {
   }
   return uint16_t(h | sign);
 #endif
+}
+
+// The integer part of v, which is brought between the bounds first; NaN gives the lower one.
+inline int clamped(float v, int low, int high) {
+  return int(v > float(low) ? (v < float(high) ? v : float(high)) : float(low));
 }
 
 inline float bfloat_to_float(uint16_t b) { return float_of(uint32_t(b) << 16); }

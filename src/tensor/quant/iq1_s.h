@@ -14,12 +14,13 @@ struct IQ1_S {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p);
-      for (int i = 0; i < 8; ++i) {
+      for (int i = 0; i < 8; ++i, out += 32) {
         const uint32_t high = load<uint16_t>(p + 34 + 2 * i);
-        const float dl = d * float(2 * (high >> 12 & 7) + 1), shift = high & 0x8000u ? -0.125f : 0.125f;
-        for (int l = 0; l < 4; ++l, out += 8) {
-          shifted_run(dl, kIq1S.values[p[2 + 4 * i + l] | (high >> 3 * l & 7u) << 8], shift, out);
-        }
+        const float dl = d * float(2 * (high >> 12 & 7) + 1);
+        const bool below = high & 0x8000u;
+        auto run = [&](int l) { return kIq1S.values[p[2 + 4 * i + l] | (high >> 3 * l & 7u) << 8]; };
+        shifted_run(dl, run(0), below, run(1), below, out);
+        shifted_run(dl, run(2), below, run(3), below, out + 16);
       }
     }
   }

@@ -13,9 +13,11 @@ struct IQ2_S {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p);
-      for (int i = 0; i < 32; ++i, out += 8) {
-        const uint32_t index = p[2 + i] | (p[66 + i / 4] >> 2 * (i % 4) & 3u) << 8, scale = p[74 + i / 4] >> (i & 2) * 2 & 15u;
-        signed_run(d * (0.5f + float(scale)) * 0.25f, kIq2S.values[index], p[34 + i], out);
+      for (int i = 0; i < 16; ++i, out += 16) {
+        const uint32_t high = p[66 + i / 2] >> 4 * (i % 2), scale = p[74 + i / 2] >> 4 * (i % 2) & 15u;
+        const uint32_t first = p[2 + 2 * i] | (high & 3u) << 8, second = p[3 + 2 * i] | (high >> 2 & 3u) << 8;
+        signed_run(d * (0.5f + float(scale)) * 0.25f, eight(kIq2S.values[first]), eight(kIq2S.values[second]),
+                   load<uint16_t>(p + 34 + 2 * i), out);
       }
     }
   }

@@ -13,14 +13,12 @@ struct IQ3_S {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p);
-      for (int i = 0; i < 8; ++i) {
-        const float db = d * float(1 + 2 * (p[106 + i / 2] >> 4 * (i % 2) & 15));
-        const uint32_t high = p[66 + i];
-        for (int l = 0; l < 4; ++l, out += 8) {
-          const uint8_t* index = p + 2 + 8 * i + 2 * l;
-          const uint32_t first = index[0] | (high >> 2 * l & 1u) << 8, second = index[1] | (high >> (2 * l + 1) & 1u) << 8;
-          signed_run(db, join(kIq3S.values[first], kIq3S.values[second]).values, p[74 + 4 * i + l], out);
-        }
+      for (int i = 0; i < 16; ++i, out += 16) {
+        const float db = d * float(1 + 2 * (p[106 + i / 4] >> 4 * (i / 2 % 2) & 15));
+        const uint8_t* q = p + 2 + 4 * i;
+        const uint32_t high = p[66 + i / 2] >> 4 * (i % 2);
+        auto four = [&](int k) { return kIq3S.values[q[k] | (high >> k & 1u) << 8]; };
+        signed_run(db, eight(four(0), four(1)), eight(four(2), four(3)), load<uint16_t>(p + 74 + 2 * i), out);
       }
     }
   }

@@ -13,12 +13,14 @@ struct IQ3_XXS {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p);
-      for (int i = 0; i < 8; ++i) {
+      for (int i = 0; i < 8; ++i, out += 32) {
         const uint32_t word = load<uint32_t>(p + 66 + 4 * i);
         const float db = d * (0.5f + float(word >> 28)) * 0.5f;
-        for (int l = 0; l < 4; ++l, out += 8) {
-          const uint8_t* index = p + 2 + 8 * i + 2 * l;
-          signed_run(db, join(kIq3Xxs.values[index[0]], kIq3Xxs.values[index[1]]).values, even_signs(word >> 7 * l), out);
+        for (int l = 0; l < 4; l += 2) {
+          const uint8_t* q = p + 2 + 8 * i + 2 * l;
+          const uint32_t signs = even_signs(word >> 7 * l) | even_signs(word >> (7 * l + 7)) << 8;
+          signed_run(db, eight(kIq3Xxs.values[q[0]], kIq3Xxs.values[q[1]]),
+                     eight(kIq3Xxs.values[q[2]], kIq3Xxs.values[q[3]]), signs, out + 8 * l);
         }
       }
     }

@@ -1,7 +1,7 @@
 // IQ4_NL: 32 values, a half scale and 4-bit indices into sixteen unevenly spaced values.
 #pragma once
 
-#include "tensor/quant/nibbles.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -12,7 +12,10 @@ struct IQ4_NL {
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
-      table_run(half(p), p + 2, kUneven, out);
+      const float d = half(p);
+      const UCodes q = load_codes(p + 2);
+      emit(lookup(kUneven, low_nibbles(q)), d, out);
+      emit(lookup(kUneven, high_nibbles(q)), d, out + 16);
     }
   }
 };

@@ -1,7 +1,7 @@
 // IQ4_XS: 256 values in eight runs of 32 like IQ4_NL, each with a 6-bit scale less 32 under one half scale.
 #pragma once
 
-#include "tensor/quant/nibbles.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -16,7 +16,10 @@ struct IQ4_XS {
       const uint32_t high = load<uint16_t>(p + 2);
       for (int i = 0; i < 8; ++i, out += 32) {
         const uint32_t scale = (p[4 + i / 2] >> 4 * (i % 2) & 15u) | (high >> 2 * i & 3u) << 4;
-        table_run(d * float(int32_t(scale) - 32), p + 8 + 16 * i, kUneven, out);
+        const float dl = d * float(int32_t(scale) - 32);
+        const UCodes q = load_codes(p + 8 + 16 * i);
+        emit(lookup(kUneven, low_nibbles(q)), dl, out);
+        emit(lookup(kUneven, high_nibbles(q)), dl, out + 16);
       }
     }
   }

@@ -1,7 +1,7 @@
 // The twelve bytes in which Q4_K and Q5_K keep eight scales and eight mins of 6 bits.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 

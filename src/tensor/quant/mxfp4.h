@@ -1,7 +1,7 @@
 // MXFP4 (OCP microscaling): 32 values of e2m1 under a power of two; ggml reads minus zero as zero.
 #pragma once
 
-#include "tensor/quant/nibbles.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -12,7 +12,10 @@ struct MXFP4 {
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
-      table_run(half_e8m0(*p), p + 1, kTwiceE2m1, out);
+      const float d = half_e8m0(*p);
+      const UCodes q = load_codes(p + 1);
+      emit(lookup(kTwiceE2m1, low_nibbles(q)), d, out);
+      emit(lookup(kTwiceE2m1, high_nibbles(q)), d, out + 16);
     }
   }
 
@@ -22,7 +25,7 @@ struct MXFP4 {
     for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
       float largest = 0;
       for (int k = 0; k < 32; ++k) largest = largest < __builtin_fabsf(x[k]) ? __builtin_fabsf(x[k]) : largest;
-      p[0] = largest > 0 ? uint8_t(int(__builtin_floorf(__builtin_log2f(largest))) - 2 + 127) : uint8_t(0);
+      p[0] = largest > 0 ? uint8_t(clamped(__builtin_floorf(__builtin_log2f(largest)) + 125.0f, 0, 254)) : uint8_t(0);
       const float d = half_e8m0(p[0]);
       auto code = [&](float v) {
         int best = 0;

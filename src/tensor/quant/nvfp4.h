@@ -1,7 +1,7 @@
 // NVFP4: 64 values of e2m1 in four runs of 16, each under an unsigned e4m3 scale.
 #pragma once
 
-#include "tensor/quant/nibbles.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -12,12 +12,7 @@ struct NVFP4 {
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
-      for (int s = 0; s < 4; ++s, out += 16) {
-        const float d = half_ue4m3(p[s]);
-        const uint8_t* q = p + 4 + 8 * s;
-        for (int j = 0; j < 8; ++j) out[j] = d * float(kTwiceE2m1[q[j] & 15]);
-        for (int j = 0; j < 8; ++j) out[j + 8] = d * float(kTwiceE2m1[q[j] >> 4]);
-      }
+      for (int s = 0; s < 4; ++s, out += 16) emit(lookup(kTwiceE2m1, nibbles_of_eight(p + 4 + 8 * s)), half_ue4m3(p[s]), out);
     }
   }
 

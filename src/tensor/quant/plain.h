@@ -31,17 +31,12 @@ struct F16 {
   static constexpr int kId = 1, kBlock = 1, kBytes = 2;
   static void unpack(const std::byte* p, int64_t n, float* __restrict out) {
     const uint8_t* __restrict in = as_bytes(p);
-    int64_t i = 0;
-#if defined(__AVX512F__)
-    for (; i + 16 <= n; i += 16) {
-      _mm512_storeu_ps(out + i, _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(in + 2 * i))));
-    }
-#elif defined(__F16C__)
-    for (; i + 8 <= n; i += 8) {
-      _mm256_storeu_ps(out + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in + 2 * i))));
+#ifdef __F16C__
+    for (; n >= 8; n -= 8, in += 16, out += 8) {
+      _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in))));
     }
 #endif
-    for (; i < n; ++i) out[i] = half(in + 2 * i);
+    for (int64_t i = 0; i < n; ++i) out[i] = half(in + 2 * i);
   }
   static void pack(const float* __restrict x, int64_t n, std::byte* out) {
     for (int64_t i = 0; i < n; ++i) store(as_bytes(out) + 2 * i, float_to_half(x[i]));
@@ -68,12 +63,26 @@ struct F8_E4M3 {
   static constexpr int kId = -1, kBlock = 1, kBytes = 1;
   static void unpack(const std::byte* p, int64_t n, float* __restrict out) {
     const uint8_t* __restrict in = as_bytes(p);
+#if defined(__AVX2__) && defined(__F16C__)
+    // In a half's places the exponent stands for 2^8 less, denormals included.
+    const __m256i magnitude = _mm256_set1_epi16(0x7F), sign = _mm256_set1_epi16(0x80), nan = _mm256_set1_epi16(0x7E00);
+    const __m256 scale = _mm256_set1_ps(256);
+    for (; n >= 16; n -= 16, in += 16, out += 16) {
+      const __m256i wide = _mm256_cvtepu8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
+      const __m256i m = _mm256_and_si256(wide, magnitude);
+      const __m256i halves = _mm256_or_si256(
+          _mm256_blendv_epi8(_mm256_slli_epi16(m, 7), nan, _mm256_cmpeq_epi16(m, magnitude)),
+          _mm256_slli_epi16(_mm256_and_si256(wide, sign), 8));
+      _mm256_storeu_ps(out, _mm256_mul_ps(scale, _mm256_cvtph_ps(_mm256_castsi256_si128(halves))));
+      _mm256_storeu_ps(out + 8, _mm256_mul_ps(scale, _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))));
+    }
+#endif
     for (int64_t i = 0; i < n; ++i) {
-      const uint32_t magnitude = in[i] & 0x7Fu, sign = uint32_t(in[i] & 0x80u) << 24;
-      const uint32_t denormal = bits_of(float(int32_t(magnitude)) * 0x1p-9f);
-      const uint32_t normal = (magnitude << 20) + (120u << 23);
-      const uint32_t finite = magnitude < 8 ? denormal : normal;
-      out[i] = float_of((magnitude == 0x7Fu ? 0x7FC00000u : finite) | sign);
+      // Exponent and fraction moved into a float's places count as denormal below 8: an integer conversion gives those.
+      const int32_t magnitude = in[i] & 0x7F;
+      const uint32_t tiny = bits_of(float(magnitude) * 0x1p-9f), normal = uint32_t(magnitude << 20) + (120u << 23);
+      const uint32_t is_tiny = uint32_t((magnitude - 8) >> 31), is_nan = uint32_t((0x7E - magnitude) >> 31);
+      out[i] = float_of((tiny & is_tiny) | (normal & ~is_tiny) | (0x7FC00000u & is_nan) | uint32_t(in[i] & 0x80) << 24);
     }
   }
 };

@@ -1,7 +1,7 @@
 // Q1_0: 128 signs under a half scale.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -13,9 +13,7 @@ struct Q1_0 {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p);
-      for (int i = 0; i < 16; ++i) {
-        for (int k = 0; k < 8; ++k) out[8 * i + k] = p[2 + i] >> k & 1 ? d : -d;
-      }
+      for (int i = 0; i < 8; ++i) emit((spread(load<uint16_t>(p + 2 + 2 * i)) & 2) - 1, d, out + 16 * i);
     }
   }
 };

@@ -2,7 +2,7 @@
 // the order of Q2_K, the third (inverted sense: clear takes 4 away) in the mask.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -15,13 +15,11 @@ struct Q3_K {
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p + 108);
       const uint8_t* s = p + 96;
-      for (int i = 0; i < 16; ++i, out += 16) {  // run i: half h of the block, two bits at 2 j, bytes 16 r ...
-        const int h = i / 8, j = i / 2 % 4, r = i % 2;
+      const UCodes masks[2] = {load_codes(p), load_codes(p + 16)};
+      for (int i = 0; i < 16; ++i, out += 16) {  // runs as in Q2_K
         const int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4, high = s[8 + i % 4] >> 2 * (i / 4) & 3;
-        const float dl = d * float((low | high << 4) - 32);
-        const uint8_t* __restrict mask = p + 16 * r;
-        const uint8_t* __restrict q = p + 32 + 32 * h + 16 * r;
-        for (int k = 0; k < 16; ++k) out[k] = dl * float((q[k] >> 2 * j & 3) + (mask[k] >> (4 * h + j) & 1) * 4 - 4);
+        const UCodes q = load_codes(p + 32 + 32 * (i / 8) + 16 * (i % 2)) >> 2 * (i / 2 % 4) & 3;
+        emit((q | (masks[i % 2] >> i / 2 & 1) << 2) - 4, d * float((low | high << 4) - 32), out);
       }
     }
   }

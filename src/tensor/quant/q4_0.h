@@ -1,7 +1,7 @@
 // Q4_0: 32 values, a half scale and 4-bit codes less 8; byte j holds elements j (low) and j + 16 (high).
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -13,8 +13,9 @@ struct Q4_0 {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p);
-      for (int j = 0; j < 16; ++j) out[j] = d * float((p[2 + j] & 15) - 8);
-      for (int j = 0; j < 16; ++j) out[j + 16] = d * float((p[2 + j] >> 4) - 8);
+      const UCodes q = load_codes(p + 2);
+      emit(low_nibbles(q) - 8, d, out);
+      emit(high_nibbles(q) - 8, d, out + 16);
     }
   }
 
@@ -28,10 +29,7 @@ struct Q4_0 {
       }
       const float d = extreme / -8.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
       store(p, float_to_half(d));
-      auto code = [&](float v) {
-        const int q = int(v * inverse + 8.5f);
-        return uint8_t(q < 15 ? q : 15);
-      };
+      auto code = [&](float v) { return clamped(v * inverse + 8.5f, 0, 15); };
       for (int j = 0; j < 16; ++j) p[2 + j] = uint8_t(code(x[j]) | code(x[j + 16]) << 4);
     }
   }

@@ -1,7 +1,7 @@
 // Q4_1: 32 values, half scale and half minimum; x = d * code + m, nibbles in the order of Q4_0.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -13,8 +13,9 @@ struct Q4_1 {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p), m = half(p + 2);
-      for (int j = 0; j < 16; ++j) out[j] = d * float(p[4 + j] & 15) + m;
-      for (int j = 0; j < 16; ++j) out[j + 16] = d * float(p[4 + j] >> 4) + m;
+      const UCodes q = load_codes(p + 4);
+      emit(low_nibbles(q), d, m, out);
+      emit(high_nibbles(q), d, m, out + 16);
     }
   }
 
@@ -27,10 +28,7 @@ struct Q4_1 {
       const float d = (high - low) / 15.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
       store(p, float_to_half(d));
       store(p + 2, float_to_half(low));
-      auto code = [&](float v) {
-        const int q = int((v - low) * inverse + 0.5f);
-        return q < 15 ? q : 15;
-      };
+      auto code = [&](float v) { return clamped((v - low) * inverse + 0.5f, 0, 15); };
       for (int j = 0; j < 16; ++j) p[4 + j] = uint8_t(code(x[j]) | code(x[j + 16]) << 4);
     }
   }

@@ -1,7 +1,7 @@
 // Q5_0: 32 values, a half scale and 5-bit codes less 16; bit k of the 32-bit word is the fifth bit of element k.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -14,9 +14,9 @@ struct Q5_0 {
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p);
       const uint32_t high = load<uint32_t>(p + 2);
-      const uint8_t* __restrict q = p + 6;
-      for (int j = 0; j < 16; ++j) out[j] = d * float(int32_t((q[j] & 15u) | (high >> j & 1u) << 4) - 16);
-      for (int j = 0; j < 16; ++j) out[j + 16] = d * float(int32_t((q[j] >> 4) | (high >> (j + 16) & 1u) << 4) - 16);
+      const UCodes q = load_codes(p + 6);
+      emit((low_nibbles(q) | (spread(high) & 16)) - 16, d, out);
+      emit((high_nibbles(q) | (spread(high >> 16) & 16)) - 16, d, out + 16);
     }
   }
 
@@ -31,8 +31,7 @@ struct Q5_0 {
       const float d = extreme / -16.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
       uint32_t high = 0, code[32];
       for (int k = 0; k < 32; ++k) {
-        const int q = int(x[k] * inverse + 16.5f);
-        code[k] = uint32_t(q < 31 ? q : 31);
+        code[k] = uint32_t(clamped(x[k] * inverse + 16.5f, 0, 31));
         high |= code[k] >> 4 << k;
       }
       store(p, float_to_half(d));

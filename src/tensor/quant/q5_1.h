@@ -1,7 +1,7 @@
 // Q5_1: Q5_0 with a half minimum; x = d * code + m.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -14,9 +14,9 @@ struct Q5_1 {
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p), m = half(p + 2);
       const uint32_t high = load<uint32_t>(p + 4);
-      const uint8_t* __restrict q = p + 8;
-      for (int j = 0; j < 16; ++j) out[j] = d * float(int32_t((q[j] & 15u) | (high >> j & 1u) << 4)) + m;
-      for (int j = 0; j < 16; ++j) out[j + 16] = d * float(int32_t((q[j] >> 4) | (high >> (j + 16) & 1u) << 4)) + m;
+      const UCodes q = load_codes(p + 8);
+      emit(low_nibbles(q) | (spread(high) & 16), d, m, out);
+      emit(high_nibbles(q) | (spread(high >> 16) & 16), d, m, out + 16);
     }
   }
 
@@ -29,7 +29,7 @@ struct Q5_1 {
       const float d = (largest - low) / 31.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
       uint32_t high = 0, code[32];
       for (int k = 0; k < 32; ++k) {
-        code[k] = uint32_t((x[k] - low) * inverse + 0.5f) & 31u;
+        code[k] = uint32_t(clamped((x[k] - low) * inverse + 0.5f, 0, 31));
         high |= code[k] >> 4 << k;
       }
       store(p, float_to_half(d));

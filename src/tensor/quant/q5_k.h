@@ -14,13 +14,15 @@ struct Q5_K {
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p), dmin = half(p + 2);
       const KScales s = k_scales(p + 4);
-      const uint8_t* __restrict high = p + 16;
-      for (int c = 0; c < 4; ++c, out += 64) {
-        const uint8_t* __restrict q = p + 48 + 32 * c;
-        const float d0 = d * float(s.scale[2 * c]), m0 = dmin * float(s.min[2 * c]);
-        const float d1 = d * float(s.scale[2 * c + 1]), m1 = dmin * float(s.min[2 * c + 1]);
-        for (int k = 0; k < 32; ++k) out[k] = d0 * float((q[k] & 15) | (high[k] >> 2 * c & 1) << 4) - m0;
-        for (int k = 0; k < 32; ++k) out[k + 32] = d1 * float((q[k] >> 4) | (high[k] >> (2 * c + 1) & 1) << 4) - m1;
+      const UCodes h0 = load_codes(p + 16), h1 = load_codes(p + 32);
+      for (int c = 0; c < 8; c += 2, out += 64) {
+        const UCodes q0 = load_codes(p + 48 + 16 * c), q1 = load_codes(p + 64 + 16 * c);
+        const float d0 = d * float(s.scale[c]), m0 = -(dmin * float(s.min[c]));
+        const float d1 = d * float(s.scale[c + 1]), m1 = -(dmin * float(s.min[c + 1]));
+        emit(low_nibbles(q0) | (h0 >> c & 1) << 4, d0, m0, out);
+        emit(low_nibbles(q1) | (h1 >> c & 1) << 4, d0, m0, out + 16);
+        emit(high_nibbles(q0) | (h0 >> (c + 1) & 1) << 4, d1, m1, out + 32);
+        emit(high_nibbles(q1) | (h1 >> (c + 1) & 1) << 4, d1, m1, out + 48);
       }
     }
   }

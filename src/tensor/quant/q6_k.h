@@ -1,7 +1,7 @@
 // Q6_K: 256 values in sixteen runs of 16; x = (d * scale) * (code - 32), scales signed bytes, codes of 6 bits.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -14,16 +14,17 @@ struct Q6_K {
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p + 208);
       for (int h = 0; h < 2; ++h, out += 128) {
-        const uint8_t* __restrict low = p + 64 * h;
-        const uint8_t* __restrict high = p + 128 + 32 * h;
-        const uint8_t* scale = p + 192 + 8 * h;
-        float s[8];
-        for (int j = 0; j < 8; ++j) s[j] = d * float(int8_t(scale[j]));
-        for (int r = 0; r < 2; ++r) {  // runs of 16: elements 16 r + k of each quarter
-          for (int k = 16 * r; k < 16 * r + 16; ++k) out[k] = s[r] * float(((low[k] & 15) | (high[k] & 3) << 4) - 32);
-          for (int k = 16 * r; k < 16 * r + 16; ++k) out[k + 32] = s[r + 2] * float(((low[k + 32] & 15) | (high[k] >> 2 & 3) << 4) - 32);
-          for (int k = 16 * r; k < 16 * r + 16; ++k) out[k + 64] = s[r + 4] * float((low[k] >> 4 | (high[k] >> 4 & 3) << 4) - 32);
-          for (int k = 16 * r; k < 16 * r + 16; ++k) out[k + 96] = s[r + 6] * float((low[k + 32] >> 4 | high[k] >> 6 << 4) - 32);
+        for (int r = 0; r < 2; ++r) {  // elements 16 r ... of each quarter of 32
+          const UCodes low0 = load_codes(p + 64 * h + 16 * r), low1 = load_codes(p + 64 * h + 32 + 16 * r);
+          const UCodes high = load_codes(p + 128 + 32 * h + 16 * r);
+          const uint8_t* scale = p + 192 + 8 * h + r;
+          auto run = [&](int quarter, UCodes q) {
+            emit(q - 32, d * float(int8_t(scale[2 * quarter])), out + 32 * quarter + 16 * r);
+          };
+          run(0, low_nibbles(low0) | (high << 4 & 0x30));
+          run(1, low_nibbles(low1) | (high << 2 & 0x30));
+          run(2, high_nibbles(low0) | (high & 0x30));
+          run(3, high_nibbles(low1) | (high >> 2 & 0x30));
         }
       }
     }

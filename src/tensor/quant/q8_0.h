@@ -1,7 +1,7 @@
 // Q8_0: 32 values, a half scale and 32 signed bytes.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -13,7 +13,8 @@ struct Q8_0 {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p);
-      for (int k = 0; k < 32; ++k) out[k] = d * float(int8_t(p[2 + k]));
+      emit(load_codes(p + 2), d, out);
+      emit(load_codes(p + 18), d, out + 16);
     }
   }
 
@@ -25,7 +26,7 @@ struct Q8_0 {
       for (int k = 0; k < 32; ++k) largest = largest < __builtin_fabsf(x[k]) ? __builtin_fabsf(x[k]) : largest;
       const float d = largest / 127.0f, inverse = d != 0 ? 1.0f / d : 0.0f;
       store(p, float_to_half(d));
-      for (int k = 0; k < 32; ++k) p[2 + k] = uint8_t(int8_t(__builtin_roundf(x[k] * inverse)));
+      for (int k = 0; k < 32; ++k) p[2 + k] = uint8_t(int8_t(clamped(__builtin_roundf(x[k] * inverse), -127, 127)));
     }
   }
 };

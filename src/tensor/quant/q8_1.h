@@ -1,7 +1,7 @@
 // Q8_1: Q8_0 with the sum of its values (unused here) between scale and codes; a type of activations.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -13,7 +13,8 @@ struct Q8_1 {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p);
-      for (int k = 0; k < 32; ++k) out[k] = d * float(int8_t(p[4 + k]));
+      emit(load_codes(p + 4), d, out);
+      emit(load_codes(p + 20), d, out + 16);
     }
   }
 };

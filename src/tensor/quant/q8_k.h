@@ -1,7 +1,7 @@
 // Q8_K: 256 values, a float scale, signed bytes, sums of sixteen (unused here); a type of activations.
 #pragma once
 
-#include "tensor/quant/bits.h"
+#include "tensor/quant/codes.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -13,7 +13,7 @@ struct Q8_K {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = load<float>(p);
-      for (int k = 0; k < 256; ++k) out[k] = d * float(int8_t(p[4 + k]));
+      for (int k = 0; k < 256; k += 16) emit(load_codes(p + 4 + k), d, out + k);
     }
   }
 };

@@ -13,10 +13,8 @@ struct TQ2_0 {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p + 64);
-      for (int h = 0; h < 2; ++h) {
-        for (int l = 0; l < 4; ++l, out += 32) {
-          for (int m = 0; m < 32; ++m) out[m] = d * float((p[32 * h + m] >> 2 * l & 3) - 1);
-        }
+      for (int i = 0; i < 16; ++i, out += 16) {  // bytes and bits as in Q2_K
+        emit((load_codes(p + 32 * (i / 8) + 16 * (i % 2)) >> 2 * (i / 2 % 4) & 3) - 1, d, out);
       }
     }
   }
