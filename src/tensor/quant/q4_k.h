@@ -1,7 +1,7 @@
 // Q4_K: 256 values in eight runs of 32; x = (d * scale) * code - (dmin * min), scales and mins of 6 bits, codes of 4.
 #pragma once
 
-#include "tensor/quant/k_scales.h"
+#include "tensor/quant/k_search.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -22,6 +22,18 @@ struct Q4_K {
         emit(low_nibbles(q1), d0, m0, out + 16);
         emit(high_nibbles(q0), d1, m1, out + 32);
         emit(high_nibbles(q1), d1, m1, out + 48);
+      }
+    }
+  }
+
+  static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {
+    uint8_t* p = as_bytes(blocks);
+    for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
+      uint8_t codes[256];
+      const KScales s = affine_block(x, 15, p, codes);
+      k_scales_store(s, p + 4);
+      for (int c = 0; c < 4; ++c) {
+        for (int k = 0; k < 32; ++k) p[16 + 32 * c + k] = uint8_t(codes[64 * c + k] | codes[64 * c + 32 + k] << 4);
       }
     }
   }
