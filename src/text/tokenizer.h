@@ -24,6 +24,7 @@ enum class Special {
 class Tokenizer {
  public:
   static Result<std::unique_ptr<Tokenizer>> open(const Checkpoint& checkpoint);
+  static Result<std::unique_ptr<Tokenizer>> open(const TokenizerSource& source);
   virtual ~Tokenizer() = default;
 
   // No BOS or EOS is added. Any bytes are accepted: what is not UTF-8 is handled as the published tokenizers handle U+FFFD.
