@@ -54,8 +54,9 @@ TEST_P(Golden, LogitsHiddenStatesExpertsDraftsAndGreedyTokens) {
       if (const auto name = p + ".hidden." + std::to_string(layer); expected->has(name)) check(probe.hidden[layer], name);
     if (expected->has(p + ".final")) check(out.final, p + ".final");
     for (std::size_t layer = 0; layer < probe.experts.size(); ++layer)
-      if (const auto name = p + ".experts." + std::to_string(layer); expected->has(name))
+      if (const auto name = p + ".experts." + std::to_string(layer); expected->has(name)) {
         EXPECT_EQ(probe.experts[layer], expected->ints(name)) << name;
+      }
     if (expected->has(p + ".mtp_logits")) {
       ASSERT_TRUE(model.has_mtp());
       const auto rows = std::size_t(expected->shape(p + ".mtp_logits")[0]);
