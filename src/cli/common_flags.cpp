@@ -36,20 +36,22 @@ Result<std::vector<int32_t>> parse_ids(std::string_view text, const std::string&
     const auto id = number<int32_t>(word);
     if (!id || *id < 0)
       return Error{.code = Code::kInvalid,
-                   .what = "not a token id",
+                   .what = "--ids holds something that is no token id",
                    .where = where,
                    .expected = "numbers from 0 on, as in 1,2,3",
                    .found = fmt::format("\"{}\"", word.substr(0, 40))};
     ids.push_back(*id);
     at = text.find_first_not_of(kBetween, end);
   }
-  if (ids.empty()) return Error{.code = Code::kInvalid, .what = "no token ids", .where = where};
+  if (ids.empty()) return Error{.code = Code::kInvalid, .what = "--ids holds no token ids", .where = where};
   return ids;
 }
 
 }  // namespace
 
-Error usage_mistake(const std::string& message) { return {.code = Code::kInvalid, .what = message}; }
+Error usage_mistake(const std::string& message) {
+  return {.code = Code::kInvalid, .what = message, .where = std::string(kCommandLine)};
+}
 
 void ModelFlags::declare(Args& args) {
   args.positional("MODEL", positional, "a folder, a file, or the first of several files");
@@ -193,7 +195,7 @@ Result<std::vector<int32_t>> read_ids(const std::string& text) {
     SONDE_TRY(const std::string list, read_text(path));
     return parse_ids(list, path == "-" ? "standard input" : path);
   }
-  return parse_ids(text, "--ids");
+  return parse_ids(text, std::string(kCommandLine));
 }
 
 }  // namespace sonde

@@ -40,7 +40,7 @@ struct RunFlags {
 
 void declare_json(Args& args, bool& json);
 
-// What was wrong with the command line; kind kInvalid. usage_error() prints it.
+// What is wrong with the command line, for finish().
 Error usage_mistake(const std::string& message);
 
 // The path of the embedded default, said on stderr.

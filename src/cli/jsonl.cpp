@@ -11,7 +11,7 @@
 
 namespace sonde {
 
-Result<nlohmann::json> parse_json(std::string_view text, int max_depth) {
+Result<nlohmann::ordered_json> parse_json(std::string_view text, int max_depth) {
   // Writing and rendering walk a value recursively, so its depth is bounded before it is built.
   int depth = 0;
   bool inside = false, escaped = false;
@@ -33,8 +33,8 @@ Result<nlohmann::json> parse_json(std::string_view text, int max_depth) {
     }
   }
   try {
-    return nlohmann::json::parse(text);
-  } catch (const nlohmann::json::exception& e) {
+    return nlohmann::ordered_json::parse(text);
+  } catch (const nlohmann::ordered_json::exception& e) {
     // "[json.exception.parse_error.101] parse error at line 1, column 2: ..." without the library's own number.
     std::string_view what = e.what();
     if (const auto end = what.find("] "); what.starts_with("[") && end != what.npos) what.remove_prefix(end + 2);
@@ -42,7 +42,7 @@ Result<nlohmann::json> parse_json(std::string_view text, int max_depth) {
   }
 }
 
-Result<std::string> text_field(const nlohmann::json& line, const char* key) {
+Result<std::string> text_field(const nlohmann::ordered_json& line, const char* key) {
   const auto field = line.find(key);
   if (field == line.end() || field->is_null())
     return Error{.code = Code::kInvalid, .what = std::string("\"") + key + "\" is missing"};
@@ -52,7 +52,7 @@ Result<std::string> text_field(const nlohmann::json& line, const char* key) {
   return field->get<std::string>();
 }
 
-Result<bool> bool_field(const nlohmann::json& line, const char* key, bool otherwise) {
+Result<bool> bool_field(const nlohmann::ordered_json& line, const char* key, bool otherwise) {
   const auto field = line.find(key);
   if (field == line.end() || field->is_null()) return otherwise;
   if (!field->is_boolean())
@@ -63,7 +63,7 @@ Result<bool> bool_field(const nlohmann::json& line, const char* key, bool otherw
 }
 
 int run_json_lines(const std::string& path,
-                   const std::function<Result<nlohmann::json>(const nlohmann::json&)>& answer) {
+                   const std::function<Result<nlohmann::ordered_json>(const nlohmann::ordered_json&)>& answer) {
   std::ifstream file;
   const bool standard = path == "-";
   if (!standard) {
@@ -82,13 +82,13 @@ int run_json_lines(const std::string& path,
   Progress progress("lines", 0, "lines");
   int64_t done = 0;
   for (std::string text; std::getline(in, text);) {
-    const auto line = [&]() -> Result<nlohmann::json> {
-      SONDE_TRY(const nlohmann::json value, parse_json(text));
+    const auto line = [&]() -> Result<nlohmann::ordered_json> {
+      SONDE_TRY(const nlohmann::ordered_json value, parse_json(text));
       if (!value.is_object())
         return Error{.code = Code::kInvalid, .what = "not a JSON object", .found = value.type_name()};
       return answer(value);
     }();
-    print_line(line.ok() ? *line : nlohmann::json{{"error", line.error().message()}});
+    print_line(line.ok() ? *line : nlohmann::ordered_json{{"error", line.error().message()}});
     if (standard) flush();
     progress.update(++done);
   }

@@ -34,7 +34,14 @@ const char* code_name(Code code) {
   return "internal";
 }
 
-// Control characters of hostile names must not reach a terminal, and an error stays one line.
+void to_stderr(const std::string& line) {
+  std::fflush(stdout);
+  // On a terminal a progress line may stand where this goes.
+  std::fprintf(stderr, "%s%s\n", stderr_is_terminal() ? "\r\033[K" : "", line.c_str());
+}
+
+}  // namespace
+
 std::string one_line(std::string_view text) {
   std::string line;
   for (const char c : text) {
@@ -47,18 +54,10 @@ std::string one_line(std::string_view text) {
   return line;
 }
 
-void to_stderr(const std::string& line) {
-  std::fflush(stdout);
-  // On a terminal a progress line may stand where this goes.
-  std::fprintf(stderr, "%s%s\n", stderr_is_terminal() ? "\r\033[K" : "", line.c_str());
-}
-
-}  // namespace
-
 void errors_as_json(bool on) { json_errors = on; }
 
-nlohmann::json error_json(const Error& error) {
-  nlohmann::json json = {{"code", code_name(error.code)}, {"message", error.message()}};
+nlohmann::ordered_json error_json(const Error& error) {
+  nlohmann::ordered_json json = {{"code", code_name(error.code)}, {"message", error.message()}};
   const auto add = [&](const char* key, const std::string& text) {
     if (!text.empty()) json[key] = text;
   };
@@ -79,15 +78,23 @@ int usage_error(const std::string& message) {
   return kUsage;
 }
 
+int finish(const Result<int>& result) {
+  if (result.ok()) return result.value();
+  if (result.error().where != kCommandLine) return fail(result.error());
+  Error error = result.error();
+  error.where.clear();
+  return usage_error(error.message());
+}
+
 void notice(const std::string& text) { to_stderr("sonde: " + one_line(text)); }
 
 void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-std::string dump(const nlohmann::json& value) {
-  return value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+std::string dump(const nlohmann::ordered_json& value) {
+  return value.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-void print_line(const nlohmann::json& value) { print(dump(value) + "\n"); }
+void print_line(const nlohmann::ordered_json& value) { print(dump(value) + "\n"); }
 
 void flush() { std::fflush(stdout); }
 

@@ -21,16 +21,22 @@ void errors_as_json(bool on);
 int fail(const Error& error);
 // The same for a mistake in the command line. Returns kUsage.
 int usage_error(const std::string& message);
+// What a command's work came to, as an exit code; its error is said. Errors at kCommandLine are usage errors.
+inline constexpr std::string_view kCommandLine = "command line";
+int finish(const Result<int>& result);
 // A line for the person who started this; stderr.
 void notice(const std::string& text);
 
-nlohmann::json error_json(const Error& error);
+nlohmann::ordered_json error_json(const Error& error);
 
 // Results, on stdout. JSON is one line; bytes that are no UTF-8 become U+FFFD in it.
 void print(std::string_view text);
-void print_line(const nlohmann::json& value);
+void print_line(const nlohmann::ordered_json& value);
 void flush();
-std::string dump(const nlohmann::json& value);
+std::string dump(const nlohmann::ordered_json& value);
+
+// Without line ends and other control characters: names from files must not steer a terminal.
+std::string one_line(std::string_view text);
 
 bool stdout_is_terminal();
 bool stderr_is_terminal();

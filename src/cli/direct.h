@@ -1,0 +1,41 @@
+// A model run by hand, without an engine: one sequence in pages of its own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/memory.h"
+#include "base/threads.h"
+#include "cli/common_flags.h"
+#include "files/checkpoint.h"
+#include "model/model.h"
+
+namespace sonde {
+
+struct DirectModel {
+  std::shared_ptr<const Checkpoint> checkpoint;
+  std::unique_ptr<Model> model;
+  std::unique_ptr<ThreadPool> pool;
+  int64_t context = 0;  // tokens a sequence may hold
+};
+
+Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags);
+
+// Ids below the vocabulary's size, and no more than the context holds: an error with both numbers.
+Status check_ids(const DirectModel& direct, std::span<const int32_t> ids);
+
+class Pages {
+ public:
+  // An error where the memory for so many tokens is not free.
+  static Result<Pages> make(const KvLayout& layout, int64_t tokens);
+  std::span<float* const> all() const { return pointers_; }
+
+ private:
+  AlignedVector<float> floats_;
+  std::vector<float*> pointers_;
+};
+
+}  // namespace sonde

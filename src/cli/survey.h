@@ -1,0 +1,32 @@
+// What a checkpoint's tensors come to, counted from their names and shapes: nothing is loaded.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "files/checkpoint.h"
+#include "model/config.h"
+#include "model/model.h"
+
+namespace sonde {
+
+struct Survey {
+  struct Sum {
+    int64_t tensors = 0, bytes = 0;
+  };
+  std::map<std::string, Sum> types;  // by name of the type
+  int64_t tensors = 0, bytes = 0;
+  int64_t parameters = 0;         // in all, the MTP layer not counted
+  int64_t active_parameters = 0;  // that a token meets: one row of the embedding, the chosen experts
+  int64_t mtp_parameters = 0;
+  Model::Work work;         // per token
+  int64_t owned_bytes = 0;  // what a loaded model holds beside the mapped file
+  KvLayout layout;          // zero without a configuration
+};
+
+// `config` may be null: then every parameter counts as active.
+Survey survey(const Checkpoint& checkpoint, const ModelConfig* config);
+
+}  // namespace sonde
