@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/common.h"
 
@@ -41,6 +43,130 @@ TEST_P(Matmul, AgreesWithReferenceForEveryType) {
       }
     }
   }
+}
+
+// FP8 with a scale for every 128 x 128 block, F32 and power-of-two scales, ragged edges both ways.
+TEST_P(Matmul, AgreesWithReferenceForBlockScales) {
+  const Type* fp8 = type_by_name("F8_E4M3");
+  ASSERT_NE(fp8, nullptr);
+  for (const char* scale_name : {"F32", "F8_E8M0"}) {
+    const Type* scale_type = type_by_name(scale_name);
+    for (auto [rows, cols] : {std::pair<int64_t, int64_t>{5, 64}, {130, 300}, {256, 640}, {129, 1030}}) {
+      OwnedMatrix w = random_matrix(*fp8, rows, cols, 11);
+      const int64_t scale_rows = (rows + 127) / 128, scale_cols = (cols + 127) / 128;
+      w.scale_bytes.resize(std::size_t(scale_rows * scale_cols * scale_type->bytes));
+      Random random(5);
+      for (int64_t i = 0; i < scale_rows * scale_cols; ++i) {
+        const float scale = float(random.uniform()) + 0.1f;
+        if (scale_type->bytes == 4) std::memcpy(&w.scale_bytes[std::size_t(4 * i)], &scale, 4);
+        if (scale_type->bytes == 1) w.scale_bytes[std::size_t(i)] = std::byte(120 + random.next_u32() % 12);
+      }
+      w.view.scales = w.scale_bytes.data(), w.view.scale_type = scale_type, w.view.scale_cols = scale_cols;
+      for (int64_t m : {1, 4, 19}) expect_near_reference(w.view, m, false);
+      std::vector<float> unpacked(std::size_t(3 * cols));
+      unpack_rows(w.view, 1, 3, unpacked.data());
+      for (int64_t r = 0; r < 3; ++r) {
+        const std::vector<float> truth = reference::row(w.view, 1 + r);
+        ASSERT_EQ(std::memcmp(truth.data(), &unpacked[std::size_t(r * cols)], std::size_t(cols) * 4), 0);
+      }
+      // A slice takes its own rows of the scales with it.
+      if (rows > 128) expect_near_reference(w.view.slice(128, rows - 128), 2, false);
+    }
+  }
+}
+
+TEST_P(Matmul, UnpacksTheExactValues) {
+  for (const Type* type : weight_types()) {
+    const OwnedMatrix w = random_matrix(*type, 4, 3 * type->block, 99);
+    std::vector<float> out(std::size_t(4 * w.view.cols));
+    unpack_rows(w.view, 0, 4, out.data());
+    for (int64_t r = 0; r < 4; ++r) {
+      const std::vector<float> truth = reference::row(w.view, r);
+      ASSERT_EQ(std::memcmp(truth.data(), &out[std::size_t(r * w.view.cols)], truth.size() * 4), 0) << type->name;
+    }
+  }
+}
+
+// The definition in kernels.h, word for word.
+float dot_by_definition(const float* a, const float* b, int64_t n) {
+  float lane[16] = {};
+  for (int64_t k = 0; k < n; ++k) lane[k % 16] = std::fma(a[k], b[k], lane[k % 16]);
+  for (int width = 8; width >= 1; width /= 2) {
+    for (int j = 0; j < width; ++j) lane[j] += lane[j + width];
+  }
+  return lane[0];
+}
+
+// Every result is that dot, bit for bit: whatever the set, the number of rows, tokens, threads and products beside it.
+TEST_P(Matmul, IsTheDotOfTheContractBitForBit) {
+  ThreadPool one(1), two(2), three(3);
+  for (const Type* type : weight_types()) {
+    const int64_t cols = type->block == 1 ? 1100 : 1024 + type->block, rows = 61, m = 23;
+    const OwnedMatrix w = random_matrix(*type, rows, cols, 3);
+    const std::vector<float> x = normals(std::size_t(m * cols), 4);
+    std::vector<float> truth(std::size_t(m * rows));
+    for (int64_t r = 0; r < rows; ++r) {
+      const std::vector<float> weights = reference::row(w.view, r);
+      for (int64_t i = 0; i < m; ++i) {
+        truth[std::size_t(i * rows + r)] = dot_by_definition(weights.data(), &x[std::size_t(i * cols)], cols);
+      }
+    }
+    for (ThreadPool* pool : {&one, &two, &three}) {
+      for (int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 17, 23}) {
+        std::vector<float> y(std::size_t(tokens * rows));
+        matmul(*pool, w.view, x.data(), tokens, cols, y.data(), rows);
+        ASSERT_EQ(std::memcmp(y.data(), truth.data(), y.size() * 4), 0) << type->name << ", m " << tokens;
+      }
+      std::vector<float> y(truth.size());
+      std::vector<Product> products;
+      for (int64_t i = 0; i < m; ++i) {  // one product a token, as experts come; some have no token
+        products.push_back({w.view, &x[std::size_t(i * cols)], 1, cols, &y[std::size_t(i * rows)], rows});
+        products.push_back({w.view, nullptr, 0, cols, nullptr, rows});
+      }
+      matmul(*pool, products);
+      ASSERT_EQ(std::memcmp(y.data(), truth.data(), y.size() * 4), 0) << type->name;
+    }
+  }
+}
+
+TEST_P(Matmul, ManyTokensAndOddShapes) {
+  ThreadPool pool(2);
+  const OwnedMatrix w = random_matrix(*bf16(), 101, 1537, 5);
+  const int64_t m = 1030;  // more than one block of tokens, more than one chunk of k
+  const std::vector<float> x = normals(std::size_t(m * 1537), 6);
+  std::vector<float> y(std::size_t(m * 101)), alone(101);
+  matmul(pool, w.view, x.data(), m, 1537, y.data(), 101);
+  for (int64_t i : {0, 1, 511, 512, 513, 1029}) {
+    matmul(pool, w.view, &x[std::size_t(i * 1537)], 1, 1537, alone.data(), 101);
+    ASSERT_EQ(std::memcmp(alone.data(), &y[std::size_t(i * 101)], alone.size() * 4), 0) << "token " << i;
+  }
+}
+
+TEST_P(Matmul, ZerosAndNonFiniteValuesStayInTheirPlace) {
+  ThreadPool pool(2);
+  for (const Type* type : weight_types()) {
+    const int64_t cols = 2 * std::max(type->block, 16), rows = 9, m = 9;
+    OwnedMatrix w = random_matrix(*type, rows, cols, 21);
+    std::vector<float> x = normals(std::size_t(m * cols), 22), y(std::size_t(m * rows));
+    for (int64_t k = 0; k < cols; ++k) x[std::size_t(k)] = 0, x[std::size_t(cols + k)] = NAN;
+    x[std::size_t(2 * cols + 3)] = INFINITY;
+    matmul(pool, w.view, x.data(), m, cols, y.data(), rows);
+    for (int64_t r = 0; r < rows; ++r) {
+      ASSERT_EQ(y[std::size_t(r)], 0.0f) << type->name;
+      ASSERT_TRUE(std::isnan(y[std::size_t(rows + r)])) << type->name;
+      ASSERT_FALSE(std::isfinite(y[std::size_t(2 * rows + r)])) << type->name;
+      for (int64_t i = 3; i < m; ++i) ASSERT_TRUE(std::isfinite(y[std::size_t(i * rows + r)])) << type->name;
+    }
+  }
+  // Largest magnitudes: exact while they fit, infinite beyond.
+  OwnedMatrix w = random_matrix(*f32(), 1, 16, 1);
+  std::vector<float> big(16, 0x1p100f), x(16, 0x1p23f), y(1);
+  std::memcpy(w.bytes.data(), big.data(), 64);
+  matmul(pool, w.view, x.data(), 1, 16, y.data(), 1);
+  ASSERT_EQ(y[0], 0x1p127f);
+  x.assign(16, 0x1p25f);
+  matmul(pool, w.view, x.data(), 1, 16, y.data(), 1);
+  ASSERT_TRUE(std::isinf(y[0]));
 }
 
 }  // namespace

@@ -1,0 +1,90 @@
+#include "base/threads.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <ctime>
+#include <thread>
+#include <vector>
+
+namespace sonde::test {
+namespace {
+
+TEST(ThreadPool, RunsEveryThreadOnceAgainAndAgain) {
+  for (int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    ASSERT_EQ(pool.size(), threads);
+    std::vector<int64_t> counts(std::size_t(threads), 0);  // plain: the pool orders the accesses
+    for (int i = 0; i < 500; ++i) pool.run([&](int thread) { ++counts[std::size_t(thread)]; });
+    for (int64_t n : counts) ASSERT_EQ(n, 500);
+    const ThreadPool::Awake awake(pool);
+    for (int i = 0; i < 500; ++i) pool.run([&](int thread) { ++counts[std::size_t(thread)]; });
+    for (int64_t n : counts) ASSERT_EQ(n, 1000);
+  }
+}
+
+TEST(ThreadPool, SplitAndShareCoverEveryItemOnce) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (int64_t n : {0, 1, 7, 64, 1000}) {
+      for (int64_t grain : {1, 3, 64, 2000}) {
+        std::vector<std::atomic<int>> seen(std::size_t(n + 1));
+        std::atomic<int> misaligned{0};
+        const auto mark = [&](int64_t begin, int64_t end, int) {
+          if (begin % grain != 0 || end > n || (end != n && end % grain != 0)) ++misaligned;
+          for (int64_t i = begin; i < end; ++i) ++seen[std::size_t(i)];
+        };
+        pool.split(n, grain, mark);
+        pool.share(n, grain, mark);
+        for (int64_t i = 0; i < n; ++i) ASSERT_EQ(seen[std::size_t(i)], 2) << n << " by " << grain;
+        ASSERT_EQ(seen[std::size_t(n)], 0);
+        ASSERT_EQ(misaligned, 0);
+      }
+    }
+  }
+}
+
+TEST(ThreadPool, SleepsAndWakesAndWaitsForASlowWorker) {
+  ThreadPool pool(2);
+  int64_t sum = 0;
+  for (int i = 0; i < 20; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(i % 4));
+    int64_t parts[2] = {0, 0};
+    pool.run([&](int thread) {
+      if (thread == 1 && i % 5 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));  // past the caller's spin
+      parts[thread] = 1;
+    });
+    sum += parts[0] + parts[1];
+  }
+  ASSERT_EQ(sum, 40);
+}
+
+TEST(ThreadPool, IdlePoolUsesNoTime) {
+  ThreadPool pool(3);
+  pool.run([](int) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ASSERT_LT(double(std::clock() - before) / CLOCKS_PER_SEC, 0.05);
+}
+
+TEST(ThreadPool, AwakeWorkersFallAsleepWhenNothingComes) {
+  ThreadPool pool(2);
+  const ThreadPool::Awake awake(pool);
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));  // longer than a worker spins
+  const std::clock_t before = std::clock();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  ASSERT_LT(double(std::clock() - before) / CLOCKS_PER_SEC, 0.05);
+  int ran = 0;
+  pool.run([&](int thread) { ran += thread == 0; });
+  ASSERT_EQ(ran, 1);
+}
+
+TEST(Processors, AtLeastOneAndNoMoreThanTheMachine) {
+  ASSERT_GE(usable_processors(), 1);
+  ASSERT_LE(unsigned(usable_processors()), std::thread::hardware_concurrency());
+}
+
+}  // namespace
+}  // namespace sonde::test
