@@ -51,7 +51,7 @@ TEST_P(Stories, GreedyIdsAreThoseOfThreeOtherEngines) {
   const std::string folder = assets() + "/models/" + GetParam();
   const auto stories = read_json(folder + "/greedy.json");
   ASSERT_EQ(stories["stories"].size(), 4u);
-  for (const std::string file : {"/hf", ("/" + GetParam() + ".F32.gguf").c_str()}) {
+  for (const std::string& file : {std::string("/hf"), "/" + GetParam() + ".F32.gguf"}) {
     const auto model = load(folder + file);
     ASSERT_TRUE(model);
     for (const auto& story : stories["stories"]) {
