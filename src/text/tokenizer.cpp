@@ -173,7 +173,9 @@ class BpeTokenizer final : public Tokenizer {
           break;
         case NormalStep::kPrefixSpace:
           if (text.starts_with(' ')) continue;
-          scratch.buffer.assign(" ").append(text);
+          scratch.buffer.clear();
+          scratch.buffer.push_back(' ');
+          scratch.buffer.append(text);
           break;
         case NormalStep::kPrepend:
           scratch.buffer.assign(step.to).append(text);
