@@ -12,17 +12,18 @@ namespace sonde {
 #define SONDE_COMMANDS(C) \
   C(ask)                  \
   C(chat)                 \
+  C(serve)                \
   C(generate)             \
   C(inspect)              \
   C(plan)                 \
+  C(serve)                \
   C(bench)                \
   C(perplexity)           \
   C(logits)               \
   C(tokenize)             \
   C(detokenize)           \
   C(render)               \
-  C(parse)                \
-  C(convert)
+  C(parse)
 
 #define SONDE_DECLARE(name) extern const Command cmd_##name;
 SONDE_COMMANDS(SONDE_DECLARE)

@@ -1,6 +1,7 @@
 #include "cli/survey.h"
 
 #include <charconv>
+#include <cmath>
 #include <string_view>
 
 namespace sonde {
@@ -25,6 +26,13 @@ bool is_scale(const Checkpoint& checkpoint, std::string_view name) {
 }
 
 }  // namespace
+
+double Survey::step_bytes(const ModelConfig& config, int64_t batch) const {
+  if (config.n_routed_experts == 0) return static_cast<double>(work.bytes);
+  const double one = static_cast<double>(config.num_experts_per_tok) / static_cast<double>(config.n_routed_experts);
+  const double chosen = 1 - std::pow(1 - one, static_cast<double>(batch));
+  return static_cast<double>(work.bytes) + (chosen - one) * static_cast<double>(expert_bytes);
+}
 
 Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
   Survey s;
@@ -51,8 +59,10 @@ Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
     }
     if (name == "model.embed_tokens.weight")
       share = (tied ? 1.0 : 0.0) + (tensor.dim(0) > 0 ? 1.0 / static_cast<double>(tensor.dim(0)) : 0.0);
-    else if (config && config->n_routed_experts > 0 && name.find(".mlp.experts.") != std::string::npos)
+    else if (config && config->n_routed_experts > 0 && name.find(".mlp.experts.") != std::string::npos) {
       share = static_cast<double>(config->num_experts_per_tok) / static_cast<double>(config->n_routed_experts);
+      s.expert_bytes += bytes;
+    }
     s.parameters += count;
     active += share * static_cast<double>(count);
     read_bytes += share * static_cast<double>(bytes);

@@ -21,9 +21,14 @@ struct Survey {
   int64_t parameters = 0;         // in all, the MTP layer not counted
   int64_t active_parameters = 0;  // that a token meets: one row of the embedding, the chosen experts
   int64_t mtp_parameters = 0;
-  Model::Work work;         // per token
-  int64_t owned_bytes = 0;  // what a loaded model holds beside the mapped file
-  KvLayout layout;          // zero without a configuration
+  Model::Work work;          // per token
+  int64_t expert_bytes = 0;  // of all routed experts
+  int64_t owned_bytes = 0;   // what a loaded model holds beside the mapped file
+  KvLayout layout;           // zero without a configuration
+
+  // Bytes that one step of `batch` tokens reads: the weights once, and as many experts as so many tokens choose between
+  // them where each is equally likely.
+  double step_bytes(const ModelConfig& config, int64_t batch) const;
 };
 
 // `config` may be null: then every parameter counts as active.
