@@ -1,0 +1,51 @@
+// Where the engine's thread leaves what an answer has grown by, and the caller picks it up.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+#include "sonde/engine.h"
+
+namespace sonde {
+
+// Wakes the engine's thread; outlives the engine when streams do.
+class Bell {
+ public:
+  void ring();
+  void wait();  // returns at once when it was rung since the last wait
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable rung_;
+  bool ringing_ = false;
+};
+
+class Channel {
+ public:
+  explicit Channel(std::shared_ptr<Bell> bell) : bell_(std::move(bell)) {}
+
+  // Engine's side. What the caller has not yet fetched is joined into one event. After an event with a finish_reason:
+  // nothing.
+  void push(Event&& event);
+  bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+
+  // Caller's side.
+  void cancel();
+  int next_for(Event& event, std::optional<std::chrono::milliseconds> patience);  // 1 an event, 0 none yet, -1 over
+
+ private:
+  std::shared_ptr<Bell> bell_;
+  std::atomic<bool> cancelled_ = false;
+  std::mutex mutex_;
+  std::condition_variable arrived_;
+  Event pending_;
+  bool any_ = false, last_ = false, over_ = false;  // pending_ holds something; it is the last; the last was fetched
+};
+
+std::unique_ptr<Stream> make_stream(std::shared_ptr<Channel> channel);
+
+}  // namespace sonde

@@ -1,0 +1,75 @@
+// Who runs, and what each step computes. Every step takes one token of each answer under way, and shares a budget of
+// prompt tokens among the sequences that are still reading.
+//
+// Pages: a sequence is admitted when its prompt fits beside what runs; first come, first served, nobody overtakes.
+// Answers take pages as they grow. When none is left, the sequence that came last loses its pages and waits; later its
+// prompt is computed again in the prefill form and its answer in the decode form, so its bits do not change. The pool
+// holds at least one sequence of full length, so the one that came first always goes on, and with it everything.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "engine/sequence.h"
+
+namespace sonde {
+
+struct ScheduleOptions {
+  int max_batch = 8;
+  int64_t prefill_chunk = 512;   // a multiple of kPageTokens
+  bool absorbed_prompt = false;  // reproducible: prompts in the decode form, too
+  bool one_form = false;         // both forms are the same bits (reproducible, or no latent attention)
+};
+
+class Scheduler {
+ public:
+  struct Work {
+    Sequence* sequence;
+    int64_t start, count;  // tokens
+    bool absorbed;
+    bool logits;  // of the last of them
+  };
+
+  Scheduler(PagePool& pool, PrefixCache& cache, ScheduleOptions options)
+      : pool_(pool), cache_(cache), options_(options) {}
+
+  void add(std::unique_ptr<Sequence> sequence);
+  // Ends what its caller has given up, and drops what has ended.
+  void sweep();
+  // Work of the next step, its pages ready to be written. Empty: nothing to do.
+  std::vector<Work> next_step();
+  // `work` is in the pages.
+  void done(const Work& work);
+  // The followers of a sequence whose prompt is computed: those that may run now share its pages and are returned.
+  std::vector<Sequence*> fork(Sequence& leader);
+
+  bool idle() const { return running_.empty() && waiting_.empty(); }
+  int running() const { return static_cast<int>(running_.size()); }
+  int waiting() const;
+  int64_t preemptions() const { return preemptions_; }
+  int64_t hit_tokens() const { return hit_tokens_; }
+  // Every sequence, followers too.
+  std::vector<Sequence*> all() const;
+
+ private:
+  void wait(std::unique_ptr<Sequence> sequence);
+  void run(std::unique_ptr<Sequence> sequence);
+  void admit();
+  bool make_room(Sequence& sequence);  // for its next token
+  PageId obtain(const Sequence& sequence);
+  void preempt_last();
+  void release(Sequence& sequence);
+  int prefill_rows(const Sequence& sequence, int64_t page) const;
+  void share_prefill(std::vector<Work>& works);
+
+  PagePool& pool_;
+  PrefixCache& cache_;
+  ScheduleOptions options_;
+  std::deque<std::unique_ptr<Sequence>> waiting_;   // by arrival
+  std::vector<std::unique_ptr<Sequence>> running_;  // by arrival
+  int64_t turn_ = 0, preemptions_ = 0, hit_tokens_ = 0;
+};
+
+}  // namespace sonde

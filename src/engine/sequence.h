@@ -1,0 +1,40 @@
+// A request in the engine: its tokens, and how far the model has come with them.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "engine/answer.h"
+#include "engine/prefix_cache.h"
+
+namespace sonde {
+
+using Clock = std::chrono::steady_clock;
+
+struct Sequence {
+  Sequence(uint64_t arrival_order, std::shared_ptr<const Request> what)
+      : order(arrival_order), request(std::move(what)) {
+    tokens = request->prompt;
+  }
+
+  uint64_t order;  // of arrival; whoever came first is served first and gives way last
+  std::shared_ptr<const Request> request;
+  std::unique_ptr<Answer> answer;
+  std::vector<int32_t> tokens;                       // prompt, then answer
+  int64_t computed = 0;                              // tokens whose keys and values are in the pages
+  std::vector<PageId> pages;                         // enough for `computed`, and for the whole prompt once it runs
+  std::vector<float*> addresses;                     // of the pages
+  std::vector<PageKey> keys;                         // of the full pages
+  bool interrupted = false;                          // ran before and lost its pages
+  std::vector<std::unique_ptr<Sequence>> followers;  // the other answers to this prompt; they start when it is computed
+
+  Clock::time_point submitted{}, started{}, answering{};
+
+  int64_t prompt_size() const { return static_cast<int64_t>(request->prompt.size()); }
+  int64_t size() const { return static_cast<int64_t>(tokens.size()); }
+  // One token of the answer is all that is left to compute.
+  bool decoding() const { return computed >= prompt_size() && computed + 1 == size(); }
+};
+
+}  // namespace sonde
