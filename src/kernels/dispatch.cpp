@@ -1,6 +1,5 @@
 // Chooses the instruction set and the range of rows or queries that each thread computes.
 #include <cstdlib>
-#include <mutex>
 #include <string>
 
 #include "base/cpu.h"
@@ -67,7 +66,7 @@ Status choose_kernel_set(std::string_view name) {
     return {};
   }
   Error error{Code::kUnsupported, "no such instruction set on this processor", "", "one of", std::string(name), ""};
-  for (std::string_view known : kernel_sets()) error.expected += " " + std::string(known);
+  for (std::string_view known : kernel_sets()) error.expected.append(" ").append(known);
   return error;
 }
 

@@ -52,14 +52,16 @@ struct KernelTable {
   void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n);
   void (*add_scaled)(float* y, const float* x, float a, int64_t n);
   void (*softmax)(float* x, int64_t n);
-  // Peaks: `rounds` of 16 lanes x 16 chains of FMA, and a sum over a buffer, so that the compiler cannot drop them.
-  float (*fma_burst)(int64_t rounds);
+  // Peaks: independent chains in registers, the operations done; a result and a sum, so that nothing can be dropped.
+  int64_t (*fma_burst)(int64_t rounds, float* result);
+  int64_t (*int8_burst)(int64_t rounds, float* result);
   float (*read_all)(const float* data, int64_t n);
 };
 
 const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
+int64_t vnni_int8_burst(int64_t rounds, float* result);  // AVX-512 VNNI
 const KernelTable& table();  // the one in use
 
 }  // namespace sonde::kernels

@@ -8,6 +8,7 @@
 #include "kernels/body/rows.h"
 // (after exp_lanes)
 #include "kernels/body/attention.h"
+#include "kernels/body/peaks.h"
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
@@ -25,11 +26,23 @@ constexpr Unpack kUnpack[] = {
 
 #define SONDE_TEXT_(x) #x
 #define SONDE_TEXT(x) SONDE_TEXT_(x)
-constexpr KernelTable kTable = {SONDE_TEXT(SONDE_ISA), kUnpack,          dot,
-                                matmul,                matmul_scratch,   kPanelRows,
-                                attention,             attention_scratch, rms_norm,
-                                silu_mul,              add_scaled,       softmax,
-                                fma_burst,             read_all};
+constexpr KernelTable kTable = {
+    .name = SONDE_TEXT(SONDE_ISA),
+    .unpack = kUnpack,
+    .dot = dot,
+    .matmul = matmul,
+    .matmul_scratch = matmul_scratch,
+    .matmul_grain = kPanelRows,
+    .attention = attention,
+    .attention_scratch = attention_scratch,
+    .rms_norm = rms_norm,
+    .silu_mul = silu_mul,
+    .add_scaled = add_scaled,
+    .softmax = softmax,
+    .fma_burst = fma_burst,
+    .int8_burst = int8_burst,
+    .read_all = read_all,
+};
 
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

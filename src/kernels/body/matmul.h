@@ -67,21 +67,34 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 
 constexpr int kStreamRows = 4;
 
+// A few tiles of tokens: the rows of W stay in the first-level cache between them.
+constexpr int64_t kDirectTokens = 4 * kTileTokens;
+
 template <class W>
 void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
-  with_count<kTileTokens>(t.m, [&]<int T>() {
-    int64_t r = begin;
-    for (; r + kStreamRows <= end; r += kStreamRows) stream_direct<kStreamRows, T, W>(t, r, 0);
-    for (; r < end; ++r) stream_direct<1, T, W>(t, r, 0);
-  });
+  const int64_t tiles = (t.m + kTileTokens - 1) / kTileTokens;
+  for (int64_t next, r = begin; r < end; r = next) {
+    next = r + kStreamRows <= end ? r + kStreamRows : r + 1;
+    for (int64_t tile = 0; tile < tiles; ++tile) {
+      const int64_t a = t.m * tile / tiles, b = t.m * (tile + 1) / tiles;
+      with_count<kTileTokens>(b - a, [&]<int T>() {
+        if (next - r == kStreamRows) stream_direct<kStreamRows, T, W>(t, r, a);
+        else stream_direct<1, T, W>(t, r, a);
+      });
+    }
+  }
+}
+
+// True when it did the whole task: W is read as stored.
+bool stream_as_stored(const MatmulTask& t, int64_t begin, int64_t end) {
+  if (t.scales != nullptr || t.m > kDirectTokens) return false;
+  if (t.unpack == &quant::SONDE_ISA::F32::unpack) return stream_direct_rows<float>(t, begin, end), true;
+  if (t.unpack == &quant::SONDE_ISA::BF16::unpack) return stream_direct_rows<Bfloat>(t, begin, end), true;
+  if (t.unpack == &quant::SONDE_ISA::F16::unpack) return stream_direct_rows<Half>(t, begin, end), true;
+  return false;
 }
 
 void stream(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
-  if (t.scales == nullptr) {
-    if (t.unpack == &quant::SONDE_ISA::F32::unpack) return stream_direct_rows<float>(t, begin, end);
-    if (t.unpack == &quant::SONDE_ISA::BF16::unpack) return stream_direct_rows<Bfloat>(t, begin, end);
-    if (t.unpack == &quant::SONDE_ISA::F16::unpack) return stream_direct_rows<Half>(t, begin, end);
-  }
   with_count<kTileTokens>(t.m, [&]<int T>() {
     int64_t r = begin;
     for (; r + kStreamRows <= end; r += kStreamRows) stream_unpacked<kStreamRows, T>(t, r, scratch);
@@ -140,6 +153,7 @@ int64_t matmul_scratch(int64_t m) {
 }
 
 void matmul(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
+  if (stream_as_stored(t, begin, end)) return;
   if (t.m <= kTileTokens) return stream(t, begin, end, scratch);
   for (int64_t r = begin; r < end; r += kPanelRows) {
     const int64_t last = r + kPanelRows < end ? r + kPanelRows : end;

@@ -84,27 +84,5 @@ void softmax(float* x, int64_t n) {
   for (int64_t i = 0; i < n; ++i) x[i] = float(double(x[i]) / s);
 }
 
-// --- peaks ------------------------------------------------------------------------------------------------------------
-float fma_burst(int64_t rounds) {
-  constexpr int kChains = 12;
-  Lanes c[kChains];
-  for (int i = 0; i < kChains; ++i) c[i] = set(1.0f + float(i));
-  const Lanes a = set(0.999f), b = set(0.001f);
-  for (int64_t k = 0; k < rounds; ++k) {
-    for (int i = 0; i < kChains; ++i) c[i] = fma(c[i], a, b);
-  }
-  float total = 0;
-  for (int i = 0; i < kChains; ++i) total += sum(c[i]);
-  return total;
-}
-
-float read_all(const float* data, int64_t n) {
-  Lanes c[4] = {zero(), zero(), zero(), zero()};
-  for (int64_t i = 0; i + 64 <= n; i += 64) {
-    for (int j = 0; j < 4; ++j) c[j] = add(c[j], load(data + i + 16 * j));
-  }
-  return sum(add(add(c[0], c[1]), add(c[2], c[3])));
-}
-
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

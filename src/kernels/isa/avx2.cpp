@@ -71,6 +71,15 @@ inline __m256 times_power8(__m256 a, __m256 shifted) {
 }
 inline Lanes times_power(Lanes x, Lanes shifted) { return {times_power8(x.a, shifted.a), times_power8(x.b, shifted.b)}; }
 
+struct Bytes { __m256i a, b; };
+inline Bytes set_bytes(int x) { return {_mm256_set1_epi8(char(x)), _mm256_set1_epi8(char(x))}; }
+inline __m256i bytes_fma8(__m256i c, __m256i x, __m256i y) {  // no VNNI: pairs to int16, pairs of those to int32
+  __asm__("" : "+x"(x));                                      // else the product is loop-invariant
+  return _mm256_add_epi32(c, _mm256_madd_epi16(_mm256_maddubs_epi16(x, y), _mm256_set1_epi16(1)));
+}
+inline Bytes bytes_fma(Bytes c, Bytes x, Bytes y) { return {bytes_fma8(c.a, x.a, y.a), bytes_fma8(c.b, x.b, y.b)}; }
+inline float any_value(Bytes c) { return float(_mm256_cvtsi256_si32(_mm256_add_epi32(c.a, c.b))); }
+
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
 

@@ -59,6 +59,14 @@ inline Lanes times_power(Lanes a, Lanes shifted) {
   return {_mm512_mul_ps(_mm512_mul_ps(a.v, f), g)};
 }
 
+struct Bytes { __m512i v; };
+inline Bytes set_bytes(int x) { return {_mm512_set1_epi8(char(x))}; }
+inline Bytes bytes_fma(Bytes c, Bytes x, Bytes y) {
+  __asm__("" : "+v"(x.v));  // else the product is loop-invariant
+  return {_mm512_add_epi32(c.v, _mm512_madd_epi16(_mm512_maddubs_epi16(x.v, y.v), _mm512_set1_epi16(1)))};
+}
+inline float any_value(Bytes c) { return float(_mm512_cvtsi512_si32(c.v)); }
+
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
 

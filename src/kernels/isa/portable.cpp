@@ -79,6 +79,23 @@ inline Lanes times_power(const Lanes& a, const Lanes& shifted) {
   return r;
 }
 
+struct Bytes { int32_t v[16]; };
+inline Bytes set_bytes(int x) {
+  Bytes r;
+  for (int32_t& v : r.v) v = int32_t(0x01010101u * uint32_t(x));
+  return r;
+}
+inline Bytes bytes_fma(const Bytes& c, const Bytes& a, const Bytes& b) {
+  Bytes r;
+  for (int i = 0; i < 16; ++i) {
+    int32_t sum = c.v[i];
+    for (int j = 0; j < 32; j += 8) sum += int32_t(uint8_t(a.v[i] >> j)) * int32_t(int8_t(b.v[i] >> j));
+    r.v[i] = sum;
+  }
+  return r;
+}
+inline float any_value(const Bytes& c) { return float(c.v[0]); }
+
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
 

@@ -1,0 +1,116 @@
+// Speed of the kernels beside the machine's own peaks:
+//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention]     e.g. kernels_bench BF16,Q4_K 1536x8960 1,8,512 2
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "kernels/kernels.h"
+#include "kernels/peaks.h"
+#include "tensor/types.h"
+
+namespace {
+
+using namespace sonde;
+
+std::vector<std::string> words(const std::string& list) {
+  std::vector<std::string> result(1);
+  for (char c : list) {
+    if (c == ',') result.emplace_back();
+    else result.back() += c;
+  }
+  return result;
+}
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// Least seconds of a call, over about a third of a second: what others do on the machine only ever adds.
+template <class F>
+double time_of(F&& f) {
+  f();
+  double best = 1e9;
+  int calls = 0;
+  for (const double end = now() + 0.35; now() < end || calls < 3; ++calls) {
+    const double start = now();
+    f();
+    best = std::min(best, now() - start);
+  }
+  return best;
+}
+
+void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_t rows, int64_t cols, const std::vector<int64_t>& ms) {
+  if (type.unpack == nullptr || cols % type.block != 0) return;
+  // Several copies, so that few tokens read memory and not the cache.
+  const int64_t bytes = rows * type.row_bytes(cols), copies = std::max<int64_t>(1, (int64_t{192} << 20) / bytes);
+  AlignedVector<std::byte> data(std::size_t(bytes * copies));
+  Random random(1);
+  for (std::byte& b : data) b = std::byte(random.next_u32() & 0x3f);
+  for (int64_t m : ms) {
+    AlignedVector<float> x(std::size_t(m * cols), 0.5f), y(std::size_t(m * rows));
+    int64_t copy = 0;
+    const double seconds = time_of([&] {
+      const Matrix w{&type, data.data() + copy * bytes, rows, cols, type.row_bytes(cols)};
+      matmul(pool, w, x.data(), m, cols, y.data(), rows);
+      copy = (copy + 1) % copies;
+    });
+    const double gbs = 1e-9 * double(bytes) / seconds, gflops = 2e-9 * double(rows * cols * m) / seconds;
+    const double bound = std::max(double(bytes) / peaks.dram_read_gbs, 2.0 * double(rows * cols * m) / peaks.fma_gflops) * 1e-9;
+    fmt::print("{:8} {:>6}x{:<6} m {:<4} {:9.1f} us {:7.2f} GB/s {:8.2f} GFLOP/s {:7.2f} Gweights/s {:5.0f} % of what binds\n", type.name,
+               rows, cols, m, seconds * 1e6, gbs, gflops, gflops / 2 / double(m), 100 * bound / seconds);
+  }
+}
+
+void bench_attention(ThreadPool& pool, const Peaks& peaks, const char* name, AttentionShape s, int64_t tokens, int64_t rows) {
+  std::vector<float> records(std::size_t(tokens * s.record), 0.1f), q(std::size_t(rows * s.heads * s.key_dim), 0.1f);
+  std::vector<float> out(std::size_t(rows * s.heads * s.value_dim));
+  std::vector<const float*> pages;
+  for (int64_t t = 0; t < tokens; t += s.page_tokens) pages.push_back(records.data() + t * s.record);
+  std::vector<AttentionRow> work;
+  double seen = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    work.push_back({q.data() + i * s.heads * s.key_dim, out.data() + i * s.heads * s.value_dim, pages.data(), tokens - rows + 1 + i});
+    seen += double(work.back().length);
+  }
+  const double seconds = time_of([&] { attention(pool, s, work); });
+  const double gflops = 2e-9 * seen * double(s.heads * (s.key_dim + s.value_dim)) / seconds;
+  fmt::print("{:28} rows {:<5} tokens {:<6} {:10.1f} us {:8.2f} GFLOP/s {:5.0f} % of FMA\n", name, rows, tokens, seconds * 1e6, gflops,
+             100 * gflops / peaks.fma_gflops);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto argument = [&](int i, const char* fallback) { return std::string(argc > i ? argv[i] : fallback); };
+  ThreadPool pool(std::stoi(argument(4, "0")));
+  const ThreadPool::Awake awake(pool);
+  const Peaks peaks = measure_peaks(pool, 2);
+  fmt::print("{}, {} kernels, {} threads\npeaks: DRAM read {:.1f} GB/s, FP32 FMA {:.1f} GFLOP/s, int8 dot {:.1f} GOP/s\n", cpu_name(),
+             kernel_set(), pool.size(), peaks.dram_read_gbs, peaks.fma_gflops, peaks.int8_gops);
+  std::vector<int64_t> ms;
+  for (const std::string& m : words(argument(3, "1,8,512"))) ms.push_back(std::stoll(m));
+  for (const std::string& name : words(argument(1, "F32,F16,BF16,F8_E4M3,Q4_0,Q8_0,Q4_K,Q6_K"))) {
+    const Type* type = type_by_name(name);
+    if (type == nullptr) continue;
+    for (const std::string& shape : words(argument(2, "1536x8960,8960x1536,256x1536"))) {
+      const std::size_t by = shape.find('x');
+      bench_matmul(pool, peaks, *type, std::stoll(shape.substr(0, by)), std::stoll(shape.substr(by + 1)), ms);
+    }
+  }
+  const AttentionShape grouped{12, 2, 128, 128, 0, 256, 128, 128, 512, 64, 0.1f};
+  const AttentionShape latent{16, 1, 576, 512, 0, 0, 0, 0, 576, 64, 0.1f};
+  const AttentionShape expanded{16, 16, 192, 128, 0, 192, 320, 320, 5120, 4096, 0.1f};
+  if (argument(5, "attention") != "attention") return 0;
+  for (int64_t tokens : {512, 4096}) {
+    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 1);
+    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 512);
+    bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 1);
+    bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 512);
+  }
+  return 0;
+}

@@ -1,0 +1,43 @@
+// The fastest loops there are: what the machine's peaks are measured with.
+#pragma once
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+constexpr int kBurstChains = kTileRows * kTileTokens;  // as many accumulators as the register tile has
+
+int64_t fma_burst(int64_t rounds, float* result) {
+  Lanes c[kBurstChains];
+  for (int i = 0; i < kBurstChains; ++i) c[i] = set(1.0f + float(i));
+  const Lanes a = set(0.999f), b = set(0.001f);
+  for (int64_t k = 0; k < rounds; ++k) {
+    for (int i = 0; i < kBurstChains; ++i) c[i] = fma(c[i], a, b);
+  }
+  *result = 0;
+  for (int i = 0; i < kBurstChains; ++i) *result += sum(c[i]);
+  return rounds * kBurstChains * 16 * 2;
+}
+
+// bytes_fma: 64 products of unsigned and signed bytes added into 16 int32 lanes, by the best instruction of this set.
+int64_t int8_burst(int64_t rounds, float* result) {
+  Bytes c[8];
+  const Bytes a = set_bytes(3), b = set_bytes(5);
+  for (int i = 0; i < 8; ++i) c[i] = set_bytes(i);
+  for (int64_t k = 0; k < rounds; ++k) {
+    for (int i = 0; i < 8; ++i) c[i] = bytes_fma(c[i], a, b);
+  }
+  *result = 0;
+  for (int i = 0; i < 8; ++i) *result += any_value(c[i]);
+  return rounds * 8 * 64 * 2;
+}
+
+float read_all(const float* data, int64_t n) {
+  Lanes c[4] = {zero(), zero(), zero(), zero()};
+  for (int64_t i = 0; i + 64 <= n; i += 64) {
+    for (int j = 0; j < 4; ++j) c[j] = add(c[j], load(data + i + 16 * j));
+  }
+  return sum(add(add(c[0], c[1]), add(c[2], c[3])));
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

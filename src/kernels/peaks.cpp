@@ -1,0 +1,72 @@
+#include "kernels/peaks.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+
+#include "base/cpu.h"
+#include "base/memory.h"
+#include "kernels/kernels.h"
+#include "kernels/table.h"
+
+namespace sonde {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// The best rate, in units of work a second, that `work` (returning what it did on all threads) reached within `seconds`.
+template <class F>
+double best_rate(double seconds, F&& work) {
+  double best = 0;
+  work();  // warms up clocks and pages
+  for (const double end = now() + seconds; now() < end;) {
+    const double start = now(), done = work();
+    best = std::max(best, done / (now() - start));
+  }
+  return best;
+}
+
+}  // namespace
+
+Peaks measure_peaks(ThreadPool& pool, double seconds) {
+  const kernels::KernelTable& widest = kernels::table();
+  const ThreadPool::Awake awake(pool);
+  std::atomic<float> sink{0};  // keeps the results alive
+  Peaks peaks;
+
+  // Half a gigabyte where there is room: many times a last-level cache. Each burst reads the next sixteenth of it.
+  const int64_t bytes = std::clamp<int64_t>(memory_available() / 8, int64_t{16} << 20, int64_t{512} << 20);
+  AlignedVector<float> buffer;
+  buffer.resize(std::size_t(bytes / 4), 1.0f);
+  const int64_t part = int64_t(buffer.size()) / 16;
+  int64_t turn = 0;
+  peaks.dram_read_gbs = 1e-9 * best_rate(seconds * 0.5, [&] {
+    const float* data = buffer.data() + turn++ % 16 * part;
+    pool.split(part, 1024, [&](int64_t begin, int64_t end, int) { sink = widest.read_all(data + begin, end - begin); });
+    return double(part) * 4;
+  });
+
+  constexpr int64_t kRounds = 4'000;  // some ten microseconds: whatever else runs here seldom cuts in
+  const auto burst = [&](int64_t (*run)(int64_t, float*)) {
+    return best_rate(seconds * 0.25, [&] {
+      std::atomic<int64_t> done{0};
+      pool.run([&](int) {
+        float result;
+        done += run(kRounds, &result);
+        sink = result;
+      });
+      return double(done.load());
+    });
+  };
+  peaks.fma_gflops = 1e-9 * burst(widest.fma_burst);
+  auto int8_burst = widest.int8_burst;
+#if defined(__x86_64__)
+  if (kernel_set() == "avx512" && cpu_features().avx512_vnni) int8_burst = kernels::vnni_int8_burst;
+#endif
+  peaks.int8_gops = 1e-9 * burst(int8_burst);
+  return peaks;
+}
+
+}  // namespace sonde

@@ -1,0 +1,17 @@
+// What this machine can do at best, measured: every speed is reported beside it.
+#pragma once
+
+#include "base/threads.h"
+
+namespace sonde {
+
+struct Peaks {
+  double dram_read_gbs = 0;  // 10^9 bytes a second, all threads reading a buffer far larger than the last cache
+  double fma_gflops = 0;     // 10^9 F32 operations a second, two a fused multiply-add, widest registers
+  double int8_gops = 0;      // 10^9 operations a second of int8 dot products, two a multiply-add
+};
+
+// Takes about `seconds` in all, with all threads of the pool.
+Peaks measure_peaks(ThreadPool& pool, double seconds);
+
+}  // namespace sonde
