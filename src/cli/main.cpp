@@ -18,6 +18,7 @@ namespace sonde {
   C(plan)                 \
   C(serve)                \
   C(bench)                \
+  C(synth)                \
   C(perplexity)           \
   C(logits)               \
   C(tokenize)             \

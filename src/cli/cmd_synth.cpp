@@ -1,0 +1,81 @@
+// sonde synth: a file of random weights in the shape of a published model.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cli/command.h"
+#include "cli/common_flags.h"
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+#include "files/synth.h"
+
+namespace sonde {
+namespace {
+
+struct Options {
+  std::string shape, type, out;
+  std::optional<int64_t> layers;
+  std::optional<uint64_t> seed;
+  bool json = false;
+};
+
+Result<int> synth(const Options& options) {
+  if (options.shape.empty())
+    return usage_mistake(fmt::format("which SHAPE? One of {}", fmt::join(synth_shapes(), ", ")));
+  if (options.type.empty())
+    return usage_mistake(fmt::format("which --type? One of {}", fmt::join(synth_types(), ", ")));
+  if (options.out.empty()) return usage_mistake("where to? --out FILE.gguf");
+  const Interrupt interrupt;
+  std::unique_ptr<Progress> progress;
+  SynthOptions job{options.shape, options.type, options.out, options.layers, options.seed.value_or(0), {}};
+  job.progress = [&](int64_t done, int64_t total) {
+    if (!progress) progress = std::make_unique<Progress>("writing", total, "bytes");
+    progress->update(done);
+    return !Interrupt::requested();
+  };
+  const Result<SynthReport> report = write_synthetic(job);
+  progress.reset();
+  if (!report.ok()) {
+    if (report.error().code != Code::kCancelled) return report.error();
+    notice("interrupted; nothing was written");
+    return kInterrupted;
+  }
+  if (options.json) {
+    print_line({{"file", options.out},
+                {"shape", options.shape},
+                {"type", options.type},
+                {"layers", report->layers},
+                {"parameters", report->parameters},
+                {"tensor_bytes", report->bytes}});
+  } else {
+    print(fmt::format("{}: {} with {} layers, {} parameters, {}\n", options.out, options.shape, report->layers,
+                      count_text(static_cast<double>(report->parameters)),
+                      bytes_text(static_cast<double>(report->bytes))));
+  }
+  return kOk;
+}
+
+Run setup(Args& args) {
+  auto options = std::make_shared<Options>();
+  static const std::string shapes = fmt::format("{}", fmt::join(synth_shapes(), ", "));
+  static const std::string types = fmt::format("{}", fmt::join(synth_types(), ", "));
+  args.positional("SHAPE", options->shape, shapes.c_str());
+  args.option("--type", options->type, types.c_str());
+  args.option("--out", options->out, "the file to write");
+  args.option("--layers", options->layers, "only the first so many layers");
+  args.option("--seed", options->seed, "the same seed gives the same file (default 0)");
+  declare_json(args, options->json);
+  return [options] { return finish(synth(*options)); };
+}
+
+}  // namespace
+
+extern const Command cmd_synth = {"synth", "SHAPE --type MIX --out FILE.gguf [--layers N] [--seed S] [--json]",
+                                  "a GGUF file of random weights in a published model's shape",
+                                  "  sonde synth r1-distill-qwen-1.5b --type BF16 --out qwen.gguf\n"
+                                  "  sonde synth v2-lite --type F16 --out lite.gguf --layers 4\n",
+                                  setup};
+
+}  // namespace sonde
