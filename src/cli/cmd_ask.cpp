@@ -22,7 +22,7 @@ Result<int> ask(const Options& options) {
   if (two && !options.named.empty()) return usage_mistake("MODEL is given twice, once with -m");
   std::string question = two ? options.second : options.first;
   if (question.empty()) return usage_mistake("the question is missing");
-  if (question == "-") { SONDE_TRY(question, read_text("-")); }
+  if (question == "-") { SONDE_TRY(question, read_input("-")); }
   std::string path = two ? options.first : options.named;
   if (path.empty()) { SONDE_TRY(path, embedded_default()); }
   EngineOptions engine_options = options.run.engine_options();
@@ -56,11 +56,11 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_ask = {"ask", "[MODEL] \"question\" [--system S] [--no-think] [--think-budget N] [--json]",
-                         "one question, one answer",
-                         "  sonde ask \"37 * 48\"\n"
-                         "  sonde ask model.gguf \"Why is the sky blue?\" --temperature 0\n"
-                         "  sonde ask -m DeepSeek-R1-Distill-Qwen-1.5B/ \"Is 91 prime?\" --think-budget 500 --json\n",
-                         setup};
+extern const Command cmd_ask = {
+    "ask", "[MODEL] \"question\" [--system S] [--no-think] [--think-budget N] [--json]", "one question, one answer",
+    "  sonde ask \"37 * 48\"\n"
+    "  sonde ask model.gguf \"Why is the sky blue?\" --temperature 0\n"
+    "  sonde ask -m DeepSeek-R1-Distill-Qwen-1.5B/ \"Is 91 prime?\" --think-budget 500 --json\n",
+    setup};
 
 }  // namespace sonde

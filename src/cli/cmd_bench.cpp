@@ -265,10 +265,11 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_bench = {"bench", "[MODEL] [-p 512] [-n 64] [-t THREADS] [--batch 1,8] [--depth 0,4096] [--json]",
-                           "tokens per second beside the machine's peaks",
-                           "  sonde bench model.gguf\n"
-                           "  sonde bench model.gguf -p 512 -n 64 --batch 1,8 --depth 0,4096 --json\n",
-                           setup};
+extern const Command cmd_bench = {"bench",
+                                  "[MODEL] [-p 512] [-n 64] [-t THREADS] [--batch 1,8] [--depth 0,4096] [--json]",
+                                  "tokens per second beside the machine's peaks",
+                                  "  sonde bench model.gguf\n"
+                                  "  sonde bench model.gguf -p 512 -n 64 --batch 1,8 --depth 0,4096 --json\n",
+                                  setup};
 
 }  // namespace sonde

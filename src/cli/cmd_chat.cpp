@@ -102,7 +102,7 @@ class Chat {
   }
   Status load(const std::string& argument) {
     SONDE_TRY(const std::string path, named(argument));
-    SONDE_TRY(const std::string text, read_text(path));
+    SONDE_TRY(const std::string text, read_input(path));
     SONDE_TRY(const Json parsed, parse_json(text));
     const Json messages = parsed.is_object() && parsed.contains("messages") ? parsed["messages"] : parsed;
     bool good = messages.is_array();
@@ -191,11 +191,11 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_chat = {"chat", "[MODEL] [--system S] [--no-think] [--think-budget N] [--json]",
-                          "a conversation at the terminal",
-                          "  sonde chat\n"
-                          "  sonde chat DeepSeek-R1-Distill-Qwen-1.5B-Q4_K_M.gguf --system \"Answer in French.\"\n"
-                          "  printf '12 + 30\\nand minus 5?\\n' | sonde chat --temperature 0\n",
-                          setup};
+extern const Command cmd_chat = {
+    "chat", "[MODEL] [--system S] [--no-think] [--think-budget N] [--json]", "a conversation at the terminal",
+    "  sonde chat\n"
+    "  sonde chat DeepSeek-R1-Distill-Qwen-1.5B-Q4_K_M.gguf --system \"Answer in French.\"\n"
+    "  printf '12 + 30\\nand minus 5?\\n' | sonde chat --temperature 0\n",
+    setup};
 
 }  // namespace sonde

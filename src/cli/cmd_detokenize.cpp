@@ -59,7 +59,7 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_detokenize = {
+extern const Command cmd_detokenize = {
     "detokenize", "MODEL --ids 1,2,3 [--json]", "token ids to text and bytes",
     "  sonde detokenize model.gguf --ids 19923,14,2058\n"
     "  sonde tokenize model.gguf --text \"Grüße\" | sonde detokenize model.gguf --ids - --json\n",

@@ -33,7 +33,7 @@ Result<std::vector<int32_t>> prompt_ids(const Options& options, const Engine& en
                  .where = engine.checkpoint().path(),
                  .hint = "--ids needs none"};
   std::string text = *options.prompt;
-  if (text == "-") { SONDE_TRY(text, read_text("-")); }
+  if (text == "-") { SONDE_TRY(text, read_input("-")); }
   std::vector<int32_t> ids = tokenizer->encode(text, options.special ? Special::kAll : Special::kNone);
   if (tokenizer->adds_bos() && tokenizer->bos()) ids.insert(ids.begin(), *tokenizer->bos());
   return ids;
@@ -130,7 +130,7 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_generate = {
+extern const Command cmd_generate = {
     "generate", "MODEL (--prompt T | --ids 1,2,3) [--max-tokens N] [--ignore-eos] [--json]",
     "the raw continuation of a text or of ids",
     "  sonde generate stories260K.gguf --prompt \"Once upon a time\" --max-tokens 100 --temperature 0\n"

@@ -228,10 +228,11 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_inspect = {"inspect", "MODEL [--check] [--json]", "what a checkpoint is, and whether it is whole",
-                             "  sonde inspect DeepSeek-V2-Lite-Chat/\n"
-                             "  sonde inspect model-00001-of-00009.gguf --json\n"
-                             "  sonde inspect model.gguf --check\n",
-                             setup};
+extern const Command cmd_inspect = {"inspect", "MODEL [--check] [--json]",
+                                    "what a checkpoint is, and whether it is whole",
+                                    "  sonde inspect DeepSeek-V2-Lite-Chat/\n"
+                                    "  sonde inspect model-00001-of-00009.gguf --json\n"
+                                    "  sonde inspect model.gguf --check\n",
+                                    setup};
 
 }  // namespace sonde

@@ -123,7 +123,7 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_logits = {
+extern const Command cmd_logits = {
     "logits", "MODEL --ids 1,2,3 --out FILE.safetensors [--hidden]",
     "logits, hidden states and chosen experts of given ids",
     "  sonde logits model.gguf --ids 0,19923,3 --out logits.safetensors\n"

@@ -60,10 +60,10 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_parse = {"parse", "MODEL --jsonl F [--dialect NAME]",
-                           "a raw output to reasoning, answer and tool calls",
-                           "  echo '{\"raw\": \"2 + 2 = 4.</think>4\"}' | sonde parse models/mini --jsonl -\n"
-                           "  sonde parse model.gguf --dialect deepseek-v3.1 --jsonl outputs.jsonl\n",
-                           setup};
+extern const Command cmd_parse = {"parse", "MODEL --jsonl F [--dialect NAME]",
+                                  "a raw output to reasoning, answer and tool calls",
+                                  "  echo '{\"raw\": \"2 + 2 = 4.</think>4\"}' | sonde parse models/mini --jsonl -\n"
+                                  "  sonde parse model.gguf --dialect deepseek-v3.1 --jsonl outputs.jsonl\n",
+                                  setup};
 
 }  // namespace sonde

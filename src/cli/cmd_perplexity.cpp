@@ -87,7 +87,7 @@ Result<std::vector<int32_t>> ids_from_file(const std::string& path) {
 
 Result<std::vector<int32_t>> ids_of_text(const Options& options, const Checkpoint& checkpoint) {
   SONDE_TRY(const auto tokenizer, Tokenizer::open(checkpoint));
-  SONDE_TRY(const std::string text, read_text(*options.file));
+  SONDE_TRY(const std::string text, read_input(*options.file));
   std::vector<int32_t> ids = tokenizer->encode(text);
   if (options.bos) {
     if (!tokenizer->bos())
@@ -191,7 +191,7 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_perplexity = {
+extern const Command cmd_perplexity = {
     "perplexity", "MODEL (--file T | --ids-file F.safetensors) [--window 512] [--bos] [--json]",
     "how well a model expects a text",
     "  sonde perplexity model.gguf --file book.txt\n"

@@ -130,9 +130,10 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_plan = {"plan", "MODEL [--context N] [--batch N] [--json]", "memory, disk and speed before loading",
-                          "  sonde plan DeepSeek-V2-Lite-Chat/\n"
-                          "  sonde plan DeepSeek-R1-Q2_K-00001-of-00005.gguf --context 32768 --batch 4 --json\n",
-                          setup};
+extern const Command cmd_plan = {"plan", "MODEL [--context N] [--batch N] [--json]",
+                                 "memory, disk and speed before loading",
+                                 "  sonde plan DeepSeek-V2-Lite-Chat/\n"
+                                 "  sonde plan DeepSeek-R1-Q2_K-00001-of-00005.gguf --context 32768 --batch 4 --json\n",
+                                 setup};
 
 }  // namespace sonde

@@ -76,7 +76,7 @@ Result<int> render(const Options& options) {
   if (options.jsonl)
     return run_json_lines(*options.jsonl, [&](const Json& line) { return answer(model, *dialect, line); });
 
-  SONDE_TRY(const std::string text, read_text(*options.messages));
+  SONDE_TRY(const std::string text, read_input(*options.messages));
   Result<Json> parsed = parse_json(text);
   if (!parsed.ok()) return std::move(parsed).error().in(*options.messages);
   const Json line = parsed->is_array() ? Json{{"messages", *parsed}} : *parsed;
@@ -113,7 +113,7 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_render = {
+extern const Command cmd_render = {
     "render", "MODEL (--jsonl F | --messages F) [--dialect NAME] [--json]", "a conversation to the exact prompt",
     "  sonde render model.gguf --messages talk.json\n"
     "  echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | sonde render model.gguf --jsonl -\n"

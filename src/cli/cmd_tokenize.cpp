@@ -39,7 +39,7 @@ Result<int> tokenize(const Options& options) {
   if (options.text) {
     text = *options.text;
   } else {
-    SONDE_TRY(text, read_text(*options.file));
+    SONDE_TRY(text, read_input(*options.file));
   }
   const std::vector<int32_t> ids = ids_of(text);
   if (options.json)
@@ -67,11 +67,11 @@ Run setup(Args& args) {
 
 }  // namespace
 
-const Command cmd_tokenize = {"tokenize", "MODEL (--text T | --file F | --jsonl F) [--special] [--bos] [--json]",
-                              "text to token ids",
-                              "  sonde tokenize model.gguf --text \"Hello, world\"\n"
-                              "  sonde tokenize DeepSeek-V3/ --file book.txt --json\n"
-                              "  echo '{\"text\": \"a b\"}' | sonde tokenize model.gguf --jsonl -\n",
-                              setup};
+extern const Command cmd_tokenize = {"tokenize", "MODEL (--text T | --file F | --jsonl F) [--special] [--bos] [--json]",
+                                     "text to token ids",
+                                     "  sonde tokenize model.gguf --text \"Hello, world\"\n"
+                                     "  sonde tokenize DeepSeek-V3/ --file book.txt --json\n"
+                                     "  echo '{\"text\": \"a b\"}' | sonde tokenize model.gguf --jsonl -\n",
+                                     setup};
 
 }  // namespace sonde

@@ -7,7 +7,7 @@
 //     args.option("--file", options->file, "what it is");
 //     return [options] { return run(*options); };
 //   } }
-//   const Command cmd_example = {"example", "MODEL [--file F]", "one line for `sonde help`", "  sonde example
+//   extern const Command cmd_example = {"example", "MODEL [--file F]", "one line for `sonde help`", "  sonde example
 //   m.gguf\n", setup};
 #pragma once
 

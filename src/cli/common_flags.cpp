@@ -161,7 +161,7 @@ Result<std::unique_ptr<Engine>> open_engine(const std::string& path, EngineOptio
   return Engine::open(path, std::move(options));
 }
 
-Result<std::string> read_text(const std::string& path, int64_t limit) {
+Result<std::string> read_input(const std::string& path, int64_t limit) {
   const bool standard = path == "-";
   std::FILE* file = standard ? stdin : std::fopen(path.c_str(), "rb");
   const auto failure = [&](const char* what) {
@@ -192,7 +192,7 @@ Result<std::string> read_text(const std::string& path, int64_t limit) {
 Result<std::vector<int32_t>> read_ids(const std::string& text) {
   if (text == "-" || (!text.empty() && text.front() == '@')) {
     const std::string path = text == "-" ? text : text.substr(1);
-    SONDE_TRY(const std::string list, read_text(path));
+    SONDE_TRY(const std::string list, read_input(path));
     return parse_ids(list, path == "-" ? "standard input" : path);
   }
   return parse_ids(text, std::string(kCommandLine));

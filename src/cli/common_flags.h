@@ -50,6 +50,6 @@ Result<std::unique_ptr<Engine>> open_engine(const std::string& path, EngineOptio
 // "1,2,3", "[1, 2, 3]", "1 2 3", "@FILE" that holds such a list, or "-" for standard input.
 Result<std::vector<int32_t>> read_ids(const std::string& text);
 // A whole file; "-" is standard input. At most `limit` bytes.
-Result<std::string> read_text(const std::string& path, int64_t limit = int64_t{1} << 32);
+Result<std::string> read_input(const std::string& path, int64_t limit = int64_t{1} << 32);
 
 }  // namespace sonde
