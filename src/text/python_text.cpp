@@ -12,9 +12,30 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-void write_json_string(std::string& out, std::string_view text) {
+// Non-ASCII characters as \uXXXX, in surrogate pairs where needed.
+void escape_character(std::string& out, std::string_view text, size_t& at) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint32_t>(static_cast<unsigned char>(text[i])) : 0u; };
+  const uint32_t a = byte(at);
+  const size_t n = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : 2;
+  uint32_t code = a & (0xffu >> (n + 1));
+  for (size_t i = 1; i < n; ++i) code = (code << 6) | (byte(at + i) & 0x3f);
+  at += n - 1;
+  if (code < 0x10000) {
+    out += fmt::format("\\u{:04x}", code);
+  } else {
+    code -= 0x10000;
+    out += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + (code >> 10), 0xdc00 + (code & 0x3ff));
+  }
+}
+
+void write_json_string(std::string& out, std::string_view text, bool ascii) {
   out += '"';
-  for (char c : text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (ascii && static_cast<unsigned char>(c) >= 0x80) {
+      escape_character(out, text, i);
+      continue;
+    }
     switch (c) {
       case '"': out += "\\\""; break;
       case '\\': out += "\\\\"; break;
@@ -53,8 +74,10 @@ void break_line(std::string& out, int indent, int depth) {
   out.append(static_cast<size_t>(indent) * static_cast<size_t>(depth), ' ');
 }
 
-void write_json(std::string& out, const Json& value, int indent, bool sort_keys, int depth) {
-  const char* comma = indent < 0 ? ", " : ",";
+void write_json(std::string& out, const Json& value, const JsonStyle& style, int depth) {
+  const int indent = style.indent;
+  const std::string_view comma = !style.comma.empty() ? std::string_view(style.comma) : indent < 0 ? ", " : ",";
+  const std::string_view colon = !style.colon.empty() ? std::string_view(style.colon) : ": ";
   bool first = true;
   auto next = [&] {
     if (!first) out += comma;
@@ -64,11 +87,11 @@ void write_json(std::string& out, const Json& value, int indent, bool sort_keys,
   switch (value.type()) {
     case Json::value_t::object:
       out += '{';
-      for (const auto& [key, item] : entries(value, sort_keys)) {
+      for (const auto& [key, item] : entries(value, style.sorted)) {
         next();
-        write_json_string(out, key);
-        out += ": ";
-        write_json(out, *item, indent, sort_keys, depth + 1);
+        write_json_string(out, key, style.ascii);
+        out += colon;
+        write_json(out, *item, style, depth + 1);
       }
       if (!first && indent >= 0) break_line(out, indent, depth);
       out += '}';
@@ -77,12 +100,12 @@ void write_json(std::string& out, const Json& value, int indent, bool sort_keys,
       out += '[';
       for (const Json& item : value) {
         next();
-        write_json(out, item, indent, sort_keys, depth + 1);
+        write_json(out, item, style, depth + 1);
       }
       if (!first && indent >= 0) break_line(out, indent, depth);
       out += ']';
       break;
-    case Json::value_t::string: write_json_string(out, value.get_ref<const std::string&>()); break;
+    case Json::value_t::string: write_json_string(out, value.get_ref<const std::string&>(), style.ascii); break;
     case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; break;
     case Json::value_t::number_integer: out += std::to_string(value.get<int64_t>()); break;
     case Json::value_t::number_unsigned: out += std::to_string(value.get<uint64_t>()); break;
@@ -108,9 +131,9 @@ size_t space_at(std::string_view text, size_t at) {
 
 }  // namespace
 
-std::string python_json(const Json& value, int indent, bool sort_keys) {
+std::string python_json(const Json& value, const JsonStyle& style) {
   std::string out;
-  write_json(out, value, indent, sort_keys, 0);
+  write_json(out, value, style, 0);
   return out;
 }
 

@@ -7,8 +7,13 @@
 
 namespace sonde {
 
-// json.dumps(value, ensure_ascii=False[, indent]); indent < 0: one line with ", " and ": ".
-std::string python_json(const nlohmann::ordered_json& value, int indent = -1, bool sort_keys = false);
+// How json.dumps writes: one line with ", " and ": " unless `indent` >= 0.
+struct JsonStyle {
+  int indent = -1;
+  bool ascii = false, sorted = false;
+  std::string comma, colon;  // empty: the default of the style
+};
+std::string python_json(const nlohmann::ordered_json& value, const JsonStyle& style = {});
 // repr(float): shortest digits, an exponent below 1e-4 and from 1e16 on.
 std::string python_float(double value);
 // str(value): None, True, 'quoted' inside lists and dictionaries.

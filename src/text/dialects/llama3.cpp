@@ -70,7 +70,7 @@ void render_3_1(const Conversation& conversation, PromptWriter& out) {
             "Given the following functions, please respond with a JSON for a function call with its proper arguments that best answers the "
             "given prompt.\n\nRespond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}."
             "Do not use variables.\n\n");
-    for (const OrderedJson& tool : conversation.tools) out.given(python_json(tool, 4)).own("\n\n");
+    for (const OrderedJson& tool : conversation.tools) out.given(python_json(tool, {.indent = 4, .comma = {}, .colon = {}})).own("\n\n");
     out.given(trimmed(messages[next++])).own(kTurnEnd);
   }
   for (; next < messages.size() && !out.failed(); ++next) write_message_3_1(messages[next], out);
