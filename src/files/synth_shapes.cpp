@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -143,7 +144,7 @@ void set_shape_keys(const SynthShape& s, int64_t layers, GgufWriter& out) {
   if (l.q_rank > 0 || layers != s.layers) size("attention.q_lora_rank", l.q_rank);
   size("attention.kv_lora_rank", l.kv_rank);
   size("rope.dimension_count", l.rope);
-  size("leading_dense_block_count", l.dense_layers);
+  size("leading_dense_block_count", std::min(l.dense_layers, layers));
   size("expert_count", l.experts);
   size("expert_used_count", l.used);
   size("expert_shared_count", l.shared);
