@@ -53,7 +53,7 @@ Peaks measure_peaks(ThreadPool& pool, double seconds) {
     return best_rate(seconds * 0.25, [&] {
       std::atomic<int64_t> done{0};
       pool.run([&](int) {
-        float result;
+        float result = 1;
         done += run(kRounds, &result);
         sink = result;
       });

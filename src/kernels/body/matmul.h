@@ -94,6 +94,70 @@ bool stream_as_stored(const MatmulTask& t, int64_t begin, int64_t end) {
   return false;
 }
 
+// Types whose loop (`each`) takes any destination: sixteen values go from their codes straight into the sums.
+template <int T>
+struct Sums {
+  const float* const* x;
+  int64_t k;
+  Lanes* acc;
+};
+template <int T>
+SONDE_INLINE Sums<T> operator+(Sums<T> s, int64_t n) { return {s.x, s.k + n, s.acc}; }
+template <int T>
+SONDE_INLINE Sums<T>& operator+=(Sums<T>& s, int64_t n) { return s.k += n, s; }
+template <int T>
+SONDE_INLINE void add_product(Lanes w, Sums<T> s) {
+  for (int i = 0; i < T; ++i) s.acc[i] = fma(w, load(s.x[i] + s.k), s.acc[i]);
+}
+template <int T>
+SONDE_INLINE void emit(quant::SONDE_ISA::Codes codes, float d, Sums<T> s) { add_product(mul(from_codes(codes), set(d)), s); }
+template <int T>
+SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, Sums<T> s) { emit(quant::SONDE_ISA::Codes(codes), d, s); }
+template <int T>
+SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, float m, Sums<T> s) {
+  add_product(add(mul(from_codes(quant::SONDE_ISA::Codes(codes)), set(d)), set(m)), s);
+}
+
+constexpr int kFusedTokens = kTileTokens / 2;  // with more, unpacking once into a scratch costs less
+
+template <class Q, int R, int T>
+void stream_fused(const MatmulTask& t, int64_t row) {
+  const std::byte* w[R];
+  const float* x[T];
+  for (int r = 0; r < R; ++r) w[r] = t.data + (row + r) * t.row_bytes;
+  for (int i = 0; i < T; ++i) x[i] = t.x + i * t.ldx;
+  Tile<R, T> tile;
+  clear(tile);
+  constexpr int64_t kStep = Q::kBlock < 64 ? 64 / Q::kBlock : 1;  // blocks of one row before the next row's turn
+  const int64_t blocks = t.cols / Q::kBlock;
+  for (int64_t b = 0; b < blocks; b += kStep) {
+    const int64_t n = blocks - b < kStep ? blocks - b : kStep;
+    for (int r = 0; r < R; ++r) Q::each(w[r] + b * Q::kBytes, n, Sums<T>{x, b * Q::kBlock, tile.acc[r]});
+  }
+  finish(t, tile, row, 0);
+}
+
+template <class Q>
+void stream_fused_rows(const MatmulTask& t, int64_t begin, int64_t end) {
+  with_count<kFusedTokens>(t.m, [&]<int T>() {
+    int64_t r = begin;
+    for (; r + kStreamRows <= end; r += kStreamRows) stream_fused<Q, kStreamRows, T>(t, r);
+    for (; r < end; ++r) stream_fused<Q, 1, T>(t, r);
+  });
+}
+
+using StreamFused = void (*)(const MatmulTask&, int64_t, int64_t);
+template <class Q>
+constexpr StreamFused stream_fused_of() {
+  if constexpr (requires(const std::byte* p, Sums<1> s) { Q::each(p, int64_t{1}, s); }) return &stream_fused_rows<Q>;
+  return nullptr;
+}
+constexpr StreamFused kStreamFused[] = {
+#define SONDE_ROW(T) stream_fused_of<quant::SONDE_ISA::T>(),
+    SONDE_TYPES(SONDE_ROW)
+#undef SONDE_ROW
+};
+
 void stream(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
   with_count<kTileTokens>(t.m, [&]<int T>() {
     int64_t r = begin;
@@ -154,6 +218,7 @@ int64_t matmul_scratch(int64_t m) {
 
 void matmul(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
   if (stream_as_stored(t, begin, end)) return;
+  if (t.m <= kFusedTokens && kStreamFused[t.type] != nullptr) return kStreamFused[t.type](t, begin, end);
   if (t.m <= kTileTokens) return stream(t, begin, end, scratch);
   for (int64_t r = begin; r < end; r += kPanelRows) {
     const int64_t last = r + kPanelRows < end ? r + kPanelRows : end;

@@ -8,12 +8,17 @@ constexpr int kBurstChains = kTileRows * kTileTokens;  // as many accumulators a
 
 int64_t fma_burst(int64_t rounds, float* result) {
   Lanes c[kBurstChains];
-  for (int i = 0; i < kBurstChains; ++i) c[i] = set(1.0f + float(i));
+  float starts[16 * kBurstChains];  // all different, so that no chain stands in for another
+  for (int i = 0; i < 16 * kBurstChains; ++i) starts[i] = *result + float(i);
+#pragma GCC unroll 32
+  for (int i = 0; i < kBurstChains; ++i) c[i] = load(starts + 16 * i);
   const Lanes a = set(0.999f), b = set(0.001f);
   for (int64_t k = 0; k < rounds; ++k) {
+#pragma GCC unroll 32
     for (int i = 0; i < kBurstChains; ++i) c[i] = fma(c[i], a, b);
   }
   *result = 0;
+#pragma GCC unroll 32
   for (int i = 0; i < kBurstChains; ++i) *result += sum(c[i]);
   return rounds * kBurstChains * 16 * 2;
 }

@@ -71,6 +71,11 @@ inline __m256 times_power8(__m256 a, __m256 shifted) {
 }
 inline Lanes times_power(Lanes x, Lanes shifted) { return {times_power8(x.a, shifted.a), times_power8(x.b, shifted.b)}; }
 
+inline Lanes from_codes(quant::SONDE_ISA::Codes codes) {
+  const __m128i all = __builtin_bit_cast(__m128i, codes);
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(all)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(all, 8)))};
+}
+
 struct Bytes { __m256i a, b; };
 inline Bytes set_bytes(int x) { return {_mm256_set1_epi8(char(x)), _mm256_set1_epi8(char(x))}; }
 inline __m256i bytes_fma8(__m256i c, __m256i x, __m256i y) {  // no VNNI: pairs to int16, pairs of those to int32

@@ -59,6 +59,8 @@ inline Lanes times_power(Lanes a, Lanes shifted) {
   return {_mm512_mul_ps(_mm512_mul_ps(a.v, f), g)};
 }
 
+inline Lanes from_codes(quant::SONDE_ISA::Codes codes) { return {quant::SONDE_ISA::floats(codes)}; }
+
 struct Bytes { __m512i v; };
 inline Bytes set_bytes(int x) { return {_mm512_set1_epi8(char(x))}; }
 inline Bytes bytes_fma(Bytes c, Bytes x, Bytes y) {

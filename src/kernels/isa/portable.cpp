@@ -79,6 +79,12 @@ inline Lanes times_power(const Lanes& a, const Lanes& shifted) {
   return r;
 }
 
+inline Lanes from_codes(quant::SONDE_ISA::Codes codes) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = float(codes[i]);
+  return r;
+}
+
 struct Bytes { int32_t v[16]; };
 inline Bytes set_bytes(int x) {
   Bytes r;

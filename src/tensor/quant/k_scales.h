@@ -18,6 +18,20 @@ inline KScales k_scales(const uint8_t* b) {
   return s;
 }
 
+// What the runs multiply by and add: d * scale and -(dmin * min), each product rounded.
+struct KSteps {
+  float step[16], shift[16];  // run c: step[c], shift[8 + c]
+};
+
+inline KSteps k_steps(const uint8_t* b, float d, float dmin) {
+  const KScales s = k_scales(b);
+  const UCodes both = load_codes(s.scale);  // mins follow scales
+  KSteps steps;
+  emit(both, d, steps.step);
+  emit(both, -dmin, steps.shift);
+  return steps;
+}
+
 inline void k_scales_store(const KScales& s, uint8_t* b) {
   for (int j = 0; j < 4; ++j) {
     b[j] = uint8_t(s.scale[j] | s.scale[j + 4] >> 4 << 6);

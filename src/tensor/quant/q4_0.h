@@ -9,7 +9,9 @@ struct Q4_0 {
   static constexpr const char* kName = "Q4_0";
   static constexpr int kId = 2, kBlock = 32, kBytes = 18;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
+  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
+  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
       const float d = half(p);

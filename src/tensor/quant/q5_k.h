@@ -9,16 +9,17 @@ struct Q5_K {
   static constexpr const char* kName = "Q5_K";
   static constexpr int kId = 13, kBlock = 256, kBytes = 176;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
+  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
+  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
-      const float d = half(p), dmin = half(p + 2);
-      const KScales s = k_scales(p + 4);
+      const KSteps s = k_steps(p + 4, half(p), half(p + 2));
       const UCodes h0 = load_codes(p + 16), h1 = load_codes(p + 32);
+#pragma GCC unroll 4
       for (int c = 0; c < 8; c += 2, out += 64) {
         const UCodes q0 = load_codes(p + 48 + 16 * c), q1 = load_codes(p + 64 + 16 * c);
-        const float d0 = d * float(s.scale[c]), m0 = -(dmin * float(s.min[c]));
-        const float d1 = d * float(s.scale[c + 1]), m1 = -(dmin * float(s.min[c + 1]));
+        const float d0 = s.step[c], m0 = s.shift[8 + c], d1 = s.step[c + 1], m1 = s.shift[9 + c];
         emit(low_nibbles(q0) | (h0 >> c & 1) << 4, d0, m0, out);
         emit(low_nibbles(q1) | (h1 >> c & 1) << 4, d0, m0, out + 16);
         emit(high_nibbles(q0) | (h0 >> (c + 1) & 1) << 4, d1, m1, out + 32);

@@ -9,23 +9,27 @@ struct Q6_K {
   static constexpr const char* kName = "Q6_K";
   static constexpr int kId = 14, kBlock = 256, kBytes = 210;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
+  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
+  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p + 208);
+      float steps[16];
+      emit(load_codes(p + 192), d, steps);
       for (int h = 0; h < 2; ++h, out += 128) {
-        for (int r = 0; r < 2; ++r) {  // elements 16 r ... of each quarter of 32
-          const UCodes low0 = load_codes(p + 64 * h + 16 * r), low1 = load_codes(p + 64 * h + 32 + 16 * r);
-          const UCodes high = load_codes(p + 128 + 32 * h + 16 * r);
-          const uint8_t* scale = p + 192 + 8 * h + r;
-          auto run = [&](int quarter, UCodes q) {
-            emit(q - 32, d * float(int8_t(scale[2 * quarter])), out + 32 * quarter + 16 * r);
-          };
-          run(0, low_nibbles(low0) | (high << 4 & 0x30));
-          run(1, low_nibbles(low1) | (high << 2 & 0x30));
-          run(2, high_nibbles(low0) | (high & 0x30));
-          run(3, high_nibbles(low1) | (high >> 2 & 0x30));
-        }
+        const uint8_t *low = p + 64 * h, *high = p + 128 + 32 * h;
+        const UCodes a0 = load_codes(low), a1 = load_codes(low + 16), b0 = load_codes(low + 32), b1 = load_codes(low + 48);
+        const UCodes h0 = load_codes(high), h1 = load_codes(high + 16);
+        const float* step = steps + 8 * h;
+        emit((low_nibbles(a0) | (h0 << 4 & 0x30)) - 32, step[0], out);
+        emit((low_nibbles(a1) | (h1 << 4 & 0x30)) - 32, step[1], out + 16);
+        emit((low_nibbles(b0) | (h0 << 2 & 0x30)) - 32, step[2], out + 32);
+        emit((low_nibbles(b1) | (h1 << 2 & 0x30)) - 32, step[3], out + 48);
+        emit((high_nibbles(a0) | (h0 & 0x30)) - 32, step[4], out + 64);
+        emit((high_nibbles(a1) | (h1 & 0x30)) - 32, step[5], out + 80);
+        emit((high_nibbles(b0) | (h0 >> 2 & 0x30)) - 32, step[6], out + 96);
+        emit((high_nibbles(b1) | (h1 >> 2 & 0x30)) - 32, step[7], out + 112);
       }
     }
   }
