@@ -2,9 +2,10 @@
 
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
+#include <vector>
 
 #include "text/tokenizer.h"
 
@@ -66,17 +67,29 @@ bool nfc_may_touch(char32_t code) {
   return property->decomp_seqindex != UINT16_MAX && property->decomp_type == 0;
 }
 
+// utf8proc_map() would do, but it orders marks by swapping neighbours: n^2 steps for a long run of them.
 void append_nfc(std::string& out, std::string_view text) {
-  utf8proc_uint8_t* mapped = nullptr;
-  utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                                         static_cast<utf8proc_ssize_t>(text.size()), &mapped,
-                                         static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (length >= 0) {
-    out.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(length));
-  } else {
-    out.append(text);  // out of memory inside the library: the text stays as it is
+  constexpr auto kOptions = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+  constexpr utf8proc_ssize_t kRoom = 8;  // no canonical decomposition is longer than four
+  std::vector<utf8proc_int32_t> codes;
+  for (size_t at = 0; at < text.size();) {
+    Utf8Step step = next_utf8(text.substr(at));
+    at += static_cast<size_t>(step.length);
+    auto code = static_cast<utf8proc_int32_t>(step.code);
+    utf8proc_int32_t parts[kRoom];
+    utf8proc_ssize_t count = utf8proc_decompose_char(code, parts, kRoom, kOptions, nullptr);
+    if (count < 0 || count > kRoom) parts[0] = code, count = 1;
+    codes.insert(codes.end(), parts, parts + count);
   }
-  std::free(mapped);
+  auto order = [](utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; };
+  for (auto from = codes.begin(); from != codes.end();) {
+    auto to = std::find_if(from, codes.end(), [&](auto code) { return order(code) == 0; });
+    std::stable_sort(from, to, [&](auto a, auto b) { return order(a) < order(b); });
+    from = std::find_if(to, codes.end(), [&](auto code) { return order(code) != 0; });
+  }
+  utf8proc_ssize_t count =
+      utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kOptions);
+  for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(out, static_cast<char32_t>(codes[static_cast<size_t>(i)]));
 }
 
 }  // namespace
@@ -168,6 +181,12 @@ bool is_white_space(char32_t code) {
 }
 
 bool is_word(char32_t code) {
+  if (code == 0x200C || code == 0x200D) return true;  // Join_Control
+  // Symbols that are Alphabetic: circled, squared and parenthesised Latin letters.
+  if ((code >= 0x24B6 && code <= 0x24E9) || (code >= 0x1F130 && code <= 0x1F149) ||
+      (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189)) {
+    return true;
+  }
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:

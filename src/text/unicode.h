@@ -26,6 +26,6 @@ bool surely_nfc(std::string_view text);
 std::string nfc(std::string_view text);
 
 bool is_white_space(char32_t code);  // Unicode White_Space
-bool is_word(char32_t code);         // letters, marks, numbers, connector punctuation
+bool is_word(char32_t code);         // \w of Unicode: Alphabetic, marks, Nd, Pc, Join_Control
 
 }  // namespace sonde
