@@ -174,7 +174,11 @@ Status Checkpoint::Impl::open_gguf(const std::string& file) {
   if (const GgufValue* text = first.find("tokenizer.chat_template"); text != nullptr && text->text()) {
     chat_template = to_utf8(*text->text());
   }
-  if (!tokenizer.gguf) return {};
+  if (!tokenizer.gguf) {  // a model that was converted without one
+    add_end_tokens(config, end_tokens);
+    if (config.is_object() && config.contains("bos_token_id")) bos_token = token_id(config["bos_token_id"]);
+    return {};
+  }
   const auto& ids = tokenizer.gguf->ids;
   for (const char* word : {"eos", "eot", "eom"}) {
     const auto at = ids.find(word);
