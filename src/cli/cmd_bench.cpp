@@ -64,7 +64,7 @@ class Bench {
     Measurement m{"prefill", 1, depth, 0, 0, 0, 0};
     SONDE_TRY(const Pages pages, filled(depth + options_.prompt, depth));
     const std::vector<int32_t> ids = random_ids(options_.prompt);
-    Progress progress(fmt::format("prefill at depth {}", depth), options_.prompt, "tokens");
+    ProgressLine progress(fmt::format("prefill at depth {}", depth), options_.prompt, "tokens");
     do {
       for (int64_t done = 0; done < options_.prompt; done += kPrefillChunk) {
         const int64_t n = std::min(kPrefillChunk, options_.prompt - done);
@@ -88,7 +88,7 @@ class Bench {
       SONDE_TRY(Pages own, filled(depth + options_.tokens, depth));
       pages.push_back(std::move(own));
     }
-    Progress progress(fmt::format("decode, batch {}, depth {}", batch, depth), options_.tokens, "steps");
+    ProgressLine progress(fmt::format("decode, batch {}, depth {}", batch, depth), options_.tokens, "steps");
     do {
       for (int64_t i = 0; i < options_.tokens; ++i) {
         const std::vector<int32_t> ids = random_ids(batch);

@@ -58,7 +58,7 @@ Result<int> generate(const Options& options) {
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
 
   const Interrupt interrupt;
-  Progress reading("reading the prompt", prompt_tokens, "tokens"),
+  ProgressLine reading("reading the prompt", prompt_tokens, "tokens"),
       writing("generating", std::max<int64_t>(0, options.max_tokens), "tokens");
   const int64_t chunk = std::max<int64_t>(1, engine->options().prefill_chunk);
   SONDE_TRY(const std::unique_ptr<Stream> stream, engine->submit(std::move(request)));

@@ -35,7 +35,7 @@ Result<std::vector<Bad>> scan(const Checkpoint& checkpoint, ThreadPool& pool) {
   int64_t total = 0, done = 0;
   for (const auto& [name, tensor] : checkpoint.tensors()) total += static_cast<int64_t>(tensor.bytes.size());
   const Interrupt interrupt;
-  Progress progress("checking", total, "bytes");
+  ProgressLine progress("checking", total, "bytes");
   std::vector<Bad> bad;
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const Type& type = *tensor.type;

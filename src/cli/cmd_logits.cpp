@@ -67,7 +67,7 @@ Result<int> logits(const Options& options) {
 
   const Interrupt interrupt;
   const ThreadPool::Awake awake(*direct.pool);
-  Progress progress("logits", draft ? 2 * tokens - 1 : tokens, "tokens");
+  ProgressLine progress("logits", draft ? 2 * tokens - 1 : tokens, "tokens");
   Inside inside;
   std::vector<float> final;  // [tokens, hidden_size]
   ForwardResult step;

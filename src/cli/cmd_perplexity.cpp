@@ -120,7 +120,7 @@ Result<int> perplexity(const Options& options) {
 
   const Interrupt interrupt;
   const ThreadPool::Awake awake(*direct.pool);
-  Progress progress("perplexity", windows * window, "tokens");
+  ProgressLine progress("perplexity", windows * window, "tokens");
   const int64_t vocabulary = model.config().vocab_size;
   Sums all, second_half;
   ForwardResult step;

@@ -28,10 +28,10 @@ Result<int> synth(const Options& options) {
     return usage_mistake(fmt::format("which --type? One of {}", fmt::join(synth_types(), ", ")));
   if (options.out.empty()) return usage_mistake("where to? --out FILE.gguf");
   const Interrupt interrupt;
-  std::unique_ptr<Progress> progress;
+  std::unique_ptr<ProgressLine> progress;
   SynthOptions job{options.shape, options.type, options.out, options.layers, options.seed.value_or(0), {}};
   job.progress = [&](int64_t done, int64_t total) {
-    if (!progress) progress = std::make_unique<Progress>("writing", total, "bytes");
+    if (!progress) progress = std::make_unique<ProgressLine>("writing", total, "bytes");
     progress->update(done);
     return !Interrupt::requested();
   };

@@ -79,7 +79,7 @@ int run_json_lines(const std::string& path,
     }
   }
   std::istream& in = standard ? std::cin : file;
-  Progress progress("lines", 0, "lines");
+  ProgressLine progress("lines", 0, "lines");
   int64_t done = 0;
   for (std::string text; std::getline(in, text);) {
     const auto line = [&]() -> Result<nlohmann::ordered_json> {

@@ -24,7 +24,9 @@ namespace sonde {
   C(tokenize)             \
   C(detokenize)           \
   C(render)               \
-  C(parse)
+  C(parse)                \
+  C(convert)              \
+  C(synth)
 
 #define SONDE_DECLARE(name) extern const Command cmd_##name;
 SONDE_COMMANDS(SONDE_DECLARE)

@@ -9,10 +9,10 @@
 
 namespace sonde {
 
-Progress::Progress(std::string label, int64_t total, std::string unit)
+ProgressLine::ProgressLine(std::string label, int64_t total, std::string unit)
     : label_(std::move(label)), unit_(std::move(unit)), total_(total), next_(start_ + std::chrono::seconds(1)) {}
 
-void Progress::update(int64_t done) {
+void ProgressLine::update(int64_t done) {
   const Clock::time_point now = Clock::now();
   if (now < next_) return;
   const bool terminal = stderr_is_terminal();
@@ -39,7 +39,7 @@ void Progress::update(int64_t done) {
   shown_ = true;
 }
 
-void Progress::clear() {
+void ProgressLine::clear() {
   if (shown_ && stderr_is_terminal()) std::fputs("\r\033[K", stderr);
   shown_ = false;
 }

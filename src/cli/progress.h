@@ -8,14 +8,14 @@
 
 namespace sonde {
 
-class Progress {
+class ProgressLine {
  public:
   // `unit` is what `total` counts ("tokens"); "bytes" is shown in KiB ... A total of 0 is unknown: only what is done is
   // shown.
-  Progress(std::string label, int64_t total, std::string unit);
-  ~Progress() { clear(); }
-  Progress(const Progress&) = delete;
-  Progress& operator=(const Progress&) = delete;
+  ProgressLine(std::string label, int64_t total, std::string unit);
+  ~ProgressLine() { clear(); }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
 
   void update(int64_t done);
   void clear();  // takes the line off the terminal

@@ -129,7 +129,7 @@ Result<Reply> run_turn(Engine& engine, const Conversation& conversation, const R
   Screen screen;
   // Until the first token comes, the prompt is being read, a chunk a step; then tokens are counted where nothing shows
   // them.
-  Progress reading("reading the prompt", turn->prompt_tokens(), "tokens"), writing("answering", 0, "tokens");
+  ProgressLine reading("reading the prompt", turn->prompt_tokens(), "tokens"), writing("answering", 0, "tokens");
   const int64_t steps = engine.stats().steps, chunk = std::max<int64_t>(1, engine.options().prefill_chunk);
   int64_t tokens = 0;
   bool cancelled = false;
