@@ -108,8 +108,10 @@ int main(int argc, char** argv) {
   if (argument(5, "attention") != "attention") return 0;
   for (int64_t tokens : {512, 4096}) {
     bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 1);
+    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 32);
     bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 512);
     bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 1);
+    bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 32);
     bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 512);
   }
   return 0;
