@@ -19,8 +19,9 @@ TEST(EngineStress, ManyClientsAtOnce) {
       clients.emplace_back([&, client] {
         for (uint64_t i = 0; i < 25; ++i) {
           const uint64_t dice = mix(client, i);
-          Request r{.prompt = random_prompt(static_cast<int64_t>(1 + dice % 120), dice % 4),  // beginnings in common
-                    .max_tokens = static_cast<int64_t>(1 + (dice >> 20) % 80)};
+          Request r;
+          r.prompt = random_prompt(static_cast<int64_t>(1 + dice % 120), dice % 4);  // beginnings in common
+          r.max_tokens = static_cast<int64_t>(1 + (dice >> 20) % 80);
           r.sampling.seed = dice;
           r.loop_guard = false;
           const int samples = 1 + static_cast<int>((dice >> 40) % 3);

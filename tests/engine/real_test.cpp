@@ -1,0 +1,263 @@
+// The equalities, on real checkpoints: whatever the batch, the chunks, the threads, the pages, an answer's raw logits
+// are the same bits; across the two forms of latent attention they agree within 2e-4 of the logits' spread.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "engine/fake_model.h"
+#include "engine/kv_pages.h"
+#include "files/safetensors.h"
+#include "support/assets.h"
+
+namespace sonde::test {
+namespace {
+
+using Rows = std::vector<std::vector<float>>;
+
+struct Outcome {
+  std::map<uint64_t, Rows> logits;  // by seed: the raw logits of each token of the answer
+  std::map<uint64_t, Collected> answers;
+  Engine::Stats stats;
+};
+
+class Real : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    path_ = GetParam() == "mini" ? source("models/mini") : find_golden(GetParam());
+    if (path_.empty()) GTEST_SKIP() << GetParam() << " is not at hand";
+  }
+
+  // The requests, in `rounds`: each round is submitted at once and finished before the next.
+  Outcome run(EngineOptions options, const std::vector<std::vector<Request>>& rounds, int samples = 1) const {
+    Outcome out;
+    auto checkpoint = Checkpoint::open(path_);
+    if (!checkpoint.ok()) throw std::runtime_error(checkpoint.error().message());
+    EngineParts parts;
+    parts.checkpoint = std::move(checkpoint).value();
+    auto model = Model::load(parts.checkpoint);
+    if (!model.ok()) throw std::runtime_error(model.error().message());
+    parts.model = std::move(model).value();
+    parts.watch_logits = [&](const Request& r, int64_t index, std::span<const float> logits) {
+      Rows& rows = out.logits[*r.sampling.seed];
+      if (static_cast<int64_t>(rows.size()) <= index) rows.resize(static_cast<std::size_t>(index) + 1);
+      rows[static_cast<std::size_t>(index)].assign(logits.begin(), logits.end());
+    };
+    if (options.kv_bytes == 0) options.kv_bytes = int64_t{64} << 20;
+    if (options.context == 0) options.context = 256;
+    auto engine = make_engine(std::move(parts), options);
+    if (!engine.ok()) throw std::runtime_error(engine.error().message());
+    for (const auto& round : rounds) {
+      std::vector<std::vector<std::unique_ptr<Stream>>> streams;
+      for (const Request& r : round) {
+        auto group = (*engine)->submit_group(r, samples);
+        if (!group.ok()) throw std::runtime_error(group.error().message());
+        streams.push_back(std::move(group).value());
+      }
+      for (std::size_t i = 0; i < round.size(); ++i) {
+        for (auto& stream : streams[i]) out.answers[*round[i].sampling.seed] = collect(*stream);
+      }
+    }
+    out.stats = (*engine)->stats();
+    engine->reset();  // the loop's thread is gone: `out` is ours
+    return out;
+  }
+
+  // Greedy answers to prompts of several lengths, with beginnings of their own.
+  std::vector<Request> requests(int count, int64_t tokens = 12) const {
+    std::vector<Request> out;
+    const int64_t lengths[] = {100, 33, 150, 64, 1, 97, 31, 128};
+    for (int i = 0; i < count; ++i) out.push_back(request(lengths[i % 8], static_cast<uint64_t>(i), tokens));
+    return out;
+  }
+  Request request(int64_t length, uint64_t seed, int64_t tokens = 12) const {
+    Request r{.max_tokens = tokens, .ignore_eos = true};
+    for (int64_t i = 0; i < length; ++i)
+      r.prompt.push_back(static_cast<int32_t>(mix(seed, static_cast<uint64_t>(i)) % kIds));
+    r.sampling.temperature = 0;
+    r.sampling.seed = seed;
+    return r;
+  }
+
+  static constexpr uint64_t kIds = 150;  // below every vocabulary here
+  std::string path_;
+};
+
+void expect_same_bits(const Rows& a, const Rows& b, const std::string& what) {
+  ASSERT_EQ(a.size(), b.size()) << what;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ASSERT_EQ(a[i].size(), b[i].size()) << what;
+    EXPECT_EQ(std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float)), 0) << what << ", token " << i;
+  }
+}
+
+void expect_same_bits(const Outcome& a, const Outcome& b, const std::string& what) {
+  ASSERT_EQ(a.logits.size(), b.logits.size()) << what;
+  for (const auto& [seed, rows] : a.logits) {
+    expect_same_bits(rows, b.logits.at(seed), what + ", request " + std::to_string(seed));
+    EXPECT_EQ(a.answers.at(seed).ids, b.answers.at(seed).ids) << what;
+  }
+}
+
+// Largest difference over the standard deviation of `a`.
+double difference(const Rows& a, const Rows& b) {
+  double sum = 0, squares = 0, largest = 0, n = 0;
+  for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
+    for (std::size_t j = 0; j < a[i].size(); ++j) {
+      sum += a[i][j], squares += double(a[i][j]) * a[i][j], n += 1;
+      largest = std::max(largest, std::abs(double(a[i][j]) - b[i][j]));
+    }
+  }
+  return largest / std::sqrt(squares / n - sum / n * sum / n);
+}
+
+TEST_P(Real, ChunksBatchesThreadsPagesAndHitsAreTheSameBits) {
+  for (bool reproducible : {false, true}) {
+    const auto all = requests(8);
+    std::vector<std::vector<Request>> alone;
+    for (const Request& r : all) alone.push_back({r});
+    const EngineOptions one_shot{
+        .threads = 1, .max_batch = 1, .prefill_chunk = 512, .prefix_cache = false, .reproducible = reproducible};
+    const Outcome base = run(one_shot, alone);
+
+    EngineOptions o = one_shot;
+    o.prefill_chunk = 32;
+    expect_same_bits(base, run(o, alone), "chunks of 32");
+    o.prefill_chunk = 64;
+    expect_same_bits(base, run(o, alone), "chunks of 64");
+    o = one_shot, o.max_batch = 8;
+    expect_same_bits(base, run(o, {all}), "batch of 8");
+    o = one_shot, o.threads = 2;
+    expect_same_bits(base, run(o, alone), "2 threads");
+    o = one_shot, o.threads = 2, o.max_batch = 8, o.prefill_chunk = 32;
+    expect_same_bits(base, run(o, {all}), "2 threads, batch of 8, chunks of 32");
+
+    o = one_shot, o.prefix_cache = true;
+    const Outcome hits = run(o, {all, all});
+    EXPECT_GT(hits.stats.prefix_hit_tokens, 0);
+    EXPECT_EQ(hits.answers.at(2).usage.cached_tokens, 128);
+    expect_same_bits(base, hits, "prefix hits");
+  }
+}
+
+TEST_P(Real, LosingPagesIsTheSameBits) {
+  // Short prompts are admitted together; their answers outgrow eight pages.
+  std::vector<Request> all;
+  for (uint64_t i = 0; i < 6; ++i) all.push_back(request(static_cast<int64_t>(5 + 11 * i), i, 100));
+  const Outcome base = run({.threads = 2, .context = 192, .prefix_cache = false}, {all});
+  EXPECT_EQ(base.stats.preemptions, 0);
+  auto checkpoint = Checkpoint::open(path_);
+  ASSERT_TRUE(checkpoint.ok());
+  auto model = Model::load(std::move(checkpoint).value());
+  ASSERT_TRUE(model.ok());
+  const int64_t kv = 8 * page_bytes((*model)->kv_layout());
+  for (bool cache : {false, true}) {
+    const Outcome tight = run({.threads = 2, .context = 192, .kv_bytes = kv, .prefix_cache = cache}, {all});
+    EXPECT_GT(tight.stats.preemptions, 0);
+    expect_same_bits(base, tight, "eight pages");
+  }
+}
+
+TEST_P(Real, AnswersOfAGroupAreTheSameBits) {
+  // Greedy answers of one group write the same tokens into their own copies of the prompt's last page.
+  const std::vector<Request> one = {request(70, 4, 40)};
+  const Outcome base = run({.threads = 1}, {one});
+  for (int samples : {2, 5}) expect_same_bits(base, run({.threads = 2, .max_batch = 3}, {one}, samples), "group");
+}
+
+TEST_P(Real, ReproducibleIsTheSameBitsOnPagesThatAnAnswerWrote) {
+  const Request first = request(50, 1, 60);
+  Request second = request(50, 2);
+  const auto told = run({.threads = 1, .reproducible = true}, {{first}}).answers.at(1).ids;
+  second.prompt = first.prompt;
+  second.prompt.insert(second.prompt.end(), told.begin(), told.end());
+  second.prompt.push_back(3);
+  const Outcome hit = run({.threads = 1, .reproducible = true}, {{first}, {second}});
+  EXPECT_EQ(hit.answers.at(2).usage.cached_tokens, 96);
+  const Outcome miss = run({.threads = 1, .prefix_cache = false, .reproducible = true}, {{second}});
+  expect_same_bits(miss.logits.at(2), hit.logits.at(2), "pages of an answer");
+  // In two forms: within 2e-4 of the spread, where the two answers read the same tokens.
+  const Outcome two_forms = run({.threads = 1}, {{first}, {second}});
+  EXPECT_EQ(two_forms.answers.at(2).usage.cached_tokens, 96);
+  const Outcome plain = run({.threads = 1, .prefix_cache = false}, {{second}});
+  EXPECT_LE(difference({plain.logits.at(2)[0]}, {two_forms.logits.at(2)[0]}), 2e-4);
+}
+
+// Token by token, straight from the model: what an engine must agree with that does nothing clever at all.
+TEST_P(Real, TokenByTokenAgrees) {
+  for (const Request& r : {request(75, 6), request(33, 7)}) {
+    const Outcome one_form = run({.threads = 2, .prefill_chunk = 64, .reproducible = true}, {{r}});
+    const Outcome two_forms = run({.threads = 2, .prefill_chunk = 64}, {{r}});
+    const uint64_t seed = *r.sampling.seed;
+
+    auto checkpoint = Checkpoint::open(path_);
+    ASSERT_TRUE(checkpoint.ok());
+    auto model = Model::load(std::move(checkpoint).value());
+    ASSERT_TRUE(model.ok());
+    auto pool = PagePool::create((*model)->kv_layout(), 8);
+    ASSERT_TRUE(pool.ok());
+    std::vector<float*> pages;
+    for (int i = 0; i < 8; ++i) pages.push_back((*pool)->data((*pool)->take()));
+    ThreadPool threads(1);
+    std::vector<int32_t> tokens = r.prompt;
+    Rows rows;
+    ForwardResult result;
+    for (int64_t at = 0; static_cast<int64_t>(rows.size()) < r.max_tokens; ++at) {
+      const SequenceChunk chunk{.tokens = std::span(tokens).subspan(static_cast<std::size_t>(at), 1),
+                                .start = at,
+                                .pages = pages,
+                                .absorbed = true};
+      (*model)->forward(threads, std::span(&chunk, 1), result);
+      if (at + 1 < static_cast<int64_t>(tokens.size())) continue;
+      rows.emplace_back(result.logits.begin(), result.logits.end());
+      tokens.push_back(argmax(rows.back()));
+    }
+    expect_same_bits(rows, one_form.logits.at(seed), "reproducible");
+    EXPECT_LE(difference(rows, two_forms.logits.at(seed)), 2e-4);
+    EXPECT_EQ(one_form.answers.at(seed).ids, two_forms.answers.at(seed).ids);
+  }
+}
+
+// The goldens' greedy continuations, all prompts at once.
+TEST_P(Real, GreedyAnswersAreTheRecordedOnes) {
+  std::string file = path_ + "/expected.safetensors";
+  if (path_.ends_with(".gguf")) file = path_.substr(0, path_.size() - 5) + ".expected.safetensors";
+  auto opened = open_safetensors(file);
+  ASSERT_TRUE(opened.ok()) << opened.error().message();
+  const auto ids = [&](const std::string& name) {
+    const Tensor* t = opened->find(name);
+    std::vector<int32_t> out(t ? static_cast<std::size_t>(t->count()) : 0);
+    if (t) std::memcpy(out.data(), t->bytes.data(), out.size() * sizeof(int32_t));
+    return out;
+  };
+  if (opened->find("0.logits_attn_factor")) GTEST_SKIP() << "its greedy ids ignore attn_factor";
+  std::vector<Request> all;
+  for (uint64_t p = 0; !ids(std::to_string(p) + ".greedy").empty(); ++p) {
+    Request r{.prompt = ids(std::to_string(p) + ".prompt_ids"), .ignore_eos = true};
+    if (r.prompt.empty()) r.prompt = ids(std::to_string(p) + ".input_ids");
+    r.max_tokens = static_cast<int64_t>(ids(std::to_string(p) + ".greedy").size());
+    r.sampling.temperature = 0;
+    r.sampling.seed = p;
+    all.push_back(std::move(r));
+  }
+  if (all.empty()) GTEST_SKIP() << "no greedy ids are recorded";
+  const Outcome got = run({.context = 512, .prefill_chunk = 64}, {all});
+  for (uint64_t p = 0; p < all.size(); ++p) EXPECT_EQ(got.answers.at(p).ids, ids(std::to_string(p) + ".greedy")) << p;
+}
+
+INSTANTIATE_TEST_SUITE_P(Checkpoints, Real,
+                         testing::Values("mini", "models/v2-lite-f32", "models/v2-f32", "models/v3-bf16",
+                                         "models/v3-fp8-ue8m0", "models/qwen2-tied-bf16", "models/qwen3-bf16",
+                                         "models/llama3-rope-bf16", "gguf/v2-lite-split.Q8_0.gguf",
+                                         "gguf/llama.Q5_1.gguf"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           for (char& c : name) {
+                             if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+                           }
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace sonde::test
