@@ -69,8 +69,7 @@ struct Checkpoint::Impl {
   Status open_gguf(const std::string& file);
 };
 
-// --- Hugging Face folders
-// ----------------------------------------------------------------------------------------------
+// --- Hugging Face folders ---
 
 Status Checkpoint::Impl::add_safetensors(const fs::path& file, const std::map<std::string, std::string>* index) {
   SONDE_TRY(Safetensors shard, open_safetensors(file.string()));
@@ -155,8 +154,7 @@ Status Checkpoint::Impl::open_folder(const fs::path& folder, const std::optional
   return {};
 }
 
-// --- GGUF
-// --------------------------------------------------------------------------------------------------------------
+// --- GGUF ---
 
 Status Checkpoint::Impl::open_gguf(const std::string& file) {
   format = Format::kGguf;
@@ -191,8 +189,7 @@ Status Checkpoint::Impl::open_gguf(const std::string& file) {
   return {};
 }
 
-// --- the checkpoint
-// ----------------------------------------------------------------------------------------------------
+// --- the checkpoint ---
 
 Checkpoint::Checkpoint() : impl_(std::make_unique<Impl>()) {}
 Checkpoint::~Checkpoint() = default;

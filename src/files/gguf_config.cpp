@@ -219,7 +219,13 @@ Result<Json> gguf_config(const Gguf& file, const std::string& where) {
   keys.need(c, "num_attention_heads", "attention.head_count");
   keys.need(c, "max_position_embeddings", "context_length");
   const int64_t extra = keys.size("nextn_predict_layers").value_or(0);
-  if (c.contains("num_hidden_layers")) c["num_hidden_layers"] = c["num_hidden_layers"].get<int64_t>() - extra;
+  if (c.contains("num_hidden_layers")) {
+    const int64_t blocks = c["num_hidden_layers"].get<int64_t>();
+    if (extra > blocks) {
+      return corrupt(where, "more prediction layers than blocks", {}, fmt::format("{} of {}", extra, blocks));
+    }
+    c["num_hidden_layers"] = blocks - extra;
+  }
   c["rms_norm_eps"] = keys.real("attention.layer_norm_rms_epsilon").value_or(1e-6);
   c["tie_word_embeddings"] = !has_tensor(file, "output.weight");
   c["attention_bias"] = *name == "qwen2" || has_tensor(file, "blk.0.attn_q.bias");

@@ -221,8 +221,7 @@ TEST(HostileGguf, ExpertsAndHeadsThatDoNotFit) {
   EXPECT_FALSE(add("blk.0.attn_v_b.weight", {4, 2, 8}).ok());
 }
 
-// --- safetensors
-// -------------------------------------------------------------------------------------------------------
+// --- safetensors ---
 
 std::string safetensors(const std::string& header, std::size_t data, std::optional<uint64_t> length = std::nullopt) {
   return Bytes().put<uint64_t>(length.value_or(header.size())).raw(header).raw(std::string(data, 'x')).str();
@@ -299,8 +298,7 @@ TEST(HostileSafetensors, CutsAndFlips) {
   }
 }
 
-// --- folders
-// -----------------------------------------------------------------------------------------------------------
+// --- folders ---
 
 TEST(HostileFolders, AnIndexCannotLeaveTheFolder) {
   for (const char* file :
