@@ -18,8 +18,8 @@
 namespace sonde {
 namespace {
 
-// Weights are drawn from a pool of packed chunks: packing each anew would take hours for the largest files. The first two
-// chunks of a row spell its number, so that no row of a tensor repeats another.
+// Weights are drawn from a pool of packed chunks: packing each anew would take hours for the largest files. The first
+// two chunks of a row spell its number, so that no row of a tensor repeats another.
 constexpr int kPoolBits = 11;
 constexpr int64_t kPool = int64_t{1} << kPoolBits;
 constexpr int64_t kChunk = 64;  // values in a chunk, or one block where blocks are larger
@@ -52,7 +52,8 @@ class Pools {
     std::vector<float> values(static_cast<std::size_t>(pool.chunk));
     for (int64_t i = 0; i < kPool; ++i) {
       for (float& v : values) v = static_cast<float>(random.normal() * deviation);
-      type.pack(values.data(), pool.chunk / type.block, pool.bytes.data() + static_cast<std::size_t>(i) * pool.chunk_bytes);
+      type.pack(values.data(), pool.chunk / type.block,
+                pool.bytes.data() + static_cast<std::size_t>(i) * pool.chunk_bytes);
     }
     return pool;
   }
@@ -100,11 +101,12 @@ class Job {
     std::filesystem::path folder = std::filesystem::path(options_.out).parent_path();
     if (folder.empty()) folder = ".";
     const auto space = std::filesystem::space(folder, error);
-    if (error) return {};  // creating the file will say what is wrong
+    if (error) return {};                         // creating the file will say what is wrong
     constexpr int64_t kRest = int64_t{16} << 20;  // vocabulary, table, padding
     if (static_cast<uintmax_t>(total_ + kRest) <= space.available) return {};
-    return file_error(Code::kIo, options_.out, "the disk is too full for this file", fmt::format("{} bytes free", total_ + kRest),
-                      fmt::format("{} bytes free", space.available), "--layers N makes a smaller one");
+    return file_error(Code::kIo, options_.out, "the disk is too full for this file",
+                      fmt::format("{} bytes free", total_ + kRest), fmt::format("{} bytes free", space.available),
+                      "--layers N makes a smaller one");
   }
 
   Status put(std::span<const std::byte> bytes) {
@@ -181,7 +183,8 @@ std::vector<std::string_view> synth_types() {
 
 Result<SynthReport> write_synthetic(const SynthOptions& options) {
   const auto shapes = all_synth_shapes();
-  const auto shape = std::find_if(shapes.begin(), shapes.end(), [&](const SynthShape& s) { return s.name == options.shape; });
+  const auto shape =
+      std::find_if(shapes.begin(), shapes.end(), [&](const SynthShape& s) { return s.name == options.shape; });
   if (shape == shapes.end()) return unknown("unknown shape", options.shape, synth_shapes());
   const Mix* mix = mix_by_name(options.type);
   if (mix == nullptr) return unknown("unknown type", options.type, synth_types());

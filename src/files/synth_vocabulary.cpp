@@ -28,9 +28,9 @@ struct Layout {
 #define BOS "<｜begin▁of▁sentence｜>"
 #define EOS "<｜end▁of▁sentence｜>"
 constexpr std::array<std::string_view, 9> kToolTokens = {
-    "<｜tool▁calls▁begin｜>",   "<｜tool▁calls▁end｜>",   "<｜tool▁call▁begin｜>",
-    "<｜tool▁call▁end｜>",      "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>",
-    "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>",  "<｜tool▁sep｜>"};
+    "<｜tool▁calls▁begin｜>",  "<｜tool▁calls▁end｜>",     "<｜tool▁call▁begin｜>",
+    "<｜tool▁call▁end｜>",     "<｜tool▁outputs▁begin｜>", "<｜tool▁outputs▁end｜>",
+    "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>",    "<｜tool▁sep｜>"};
 constexpr Named kV2[] = {{100000, BOS},
                          {100001, EOS},
                          {100002, "<｜fim▁hole｜>", kUserDefined},
@@ -67,47 +67,52 @@ constexpr Named kV3[] = {{0, BOS},
                          {128812, kToolTokens[6], kUserDefined},
                          {128813, kToolTokens[7], kUserDefined},
                          {128814, kToolTokens[8], kUserDefined}};
-constexpr Named kQwen[] = {{151643, EOS},
-                           {151644, "<｜User｜>", kUserDefined},
-                           {151645, "<｜Assistant｜>", kUserDefined},
-                           {151646, BOS},
-                           {151647, "<|EOT|>"},
-                           {151648, "<think>", kUserDefined},
-                           {151649, "</think>", kUserDefined}};
+constexpr Named kQwen[] = {
+    {151643, EOS},       {151644, "<｜User｜>", kUserDefined}, {151645, "<｜Assistant｜>", kUserDefined}, {151646, BOS},
+    {151647, "<|EOT|>"}, {151648, "<think>", kUserDefined},    {151649, "</think>", kUserDefined}};
 constexpr Named kLlama[] = {{128000, BOS},
                             {128001, EOS},
                             {128011, "<｜User｜>", kUserDefined},
                             {128012, "<｜Assistant｜>", kUserDefined},
                             {128013, "<think>", kUserDefined},
                             {128014, "</think>", kUserDefined}};
-constexpr Named kSmol[] = {{0, "<|endoftext|>"},      {1, "<|im_start|>"},      {2, "<|im_end|>"},       {3, "<repo_name>"},
-                           {4, "<reponame>"},         {5, "<file_sep>"},        {6, "<filename>"},       {7, "<gh_stars>"},
-                           {8, "<issue_start>"},      {9, "<issue_comment>"},   {10, "<issue_closed>"},  {11, "<jupyter_start>"},
-                           {12, "<jupyter_text>"},    {13, "<jupyter_code>"},   {14, "<jupyter_output>"}, {15, "<jupyter_script>"},
-                           {16, "<empty_output>"}};
+constexpr Named kSmol[] = {{0, "<|endoftext|>"},     {1, "<|im_start|>"},    {2, "<|im_end|>"},
+                           {3, "<repo_name>"},       {4, "<reponame>"},      {5, "<file_sep>"},
+                           {6, "<filename>"},        {7, "<gh_stars>"},      {8, "<issue_start>"},
+                           {9, "<issue_comment>"},   {10, "<issue_closed>"}, {11, "<jupyter_start>"},
+                           {12, "<jupyter_text>"},   {13, "<jupyter_code>"}, {14, "<jupyter_output>"},
+                           {15, "<jupyter_script>"}, {16, "<empty_output>"}};
 
 constexpr std::string_view kV2Template =
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + '\n\n' }}"
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ 'User: ' + message['content'] + "
+    "'\n\n' }}"
     "{% elif message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + eos_token }}"
-    "{% else %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}";
+    "{% else %}{{ message['content'] + '\n\n' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ 'Assistant:' "
+    "}}{% endif %}";
 constexpr std::string_view kV3Template =
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}"
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<｜User｜>' + "
+    "message['content'] }}"
     "{% elif message['role'] == 'assistant' %}{{ '<｜Assistant｜>' + message['content'] + eos_token }}"
-    "{% else %}{{ message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% endif %}";
+    "{% else %}{{ message['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<｜Assistant｜>' }}{% "
+    "endif %}";
 constexpr std::string_view kR1Template =
-    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<｜User｜>' + message['content'] }}"
-    "{% elif message['role'] == 'assistant' %}{{ '<｜Assistant｜>' + message['content'].split('</think>')[-1] + eos_token }}"
+    "{{ bos_token }}{% for message in messages %}{% if message['role'] == 'user' %}{{ '<｜User｜>' + "
+    "message['content'] }}"
+    "{% elif message['role'] == 'assistant' %}{{ '<｜Assistant｜>' + message['content'].split('</think>')[-1] + "
+    "eos_token }}"
     "{% else %}{{ message['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<｜Assistant｜><think>\n' }}{% endif %}";
 constexpr std::string_view kChatMl =
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + "
+    "'\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 constexpr Layout kLayouts[] = {
     {"v2-lite", "deepseek-llm", 0, 100000, kV2, "", 100000, 100001, 100001, true, kV2Template},
     {"v3", "deepseek-v3", 3, 128000, kV3, "<｜place▁holder▁no▁{}｜>", 0, 1, 2, true, kV3Template},
     {"r1-distill-qwen-1.5b", "deepseek-r1-qwen", 0, 151643, kQwen, "", 151646, 151643, 151643, true, kR1Template},
-    {"r1-distill-llama-8b", "llama-bpe", 0, 128000, kLlama, "<|reserved_special_token_{}|>", 128000, 128001, 128001, true, kR1Template},
+    {"r1-distill-llama-8b", "llama-bpe", 0, 128000, kLlama, "<|reserved_special_token_{}|>", 128000, 128001, 128001,
+     true, kR1Template},
     {"smollm2-135m", "smollm", 17, 49152, kSmol, "", 1, 2, 2, false, kChatMl},
 };
 #undef BOS

@@ -57,7 +57,8 @@ void check_matrix(const Checkpoint& checkpoint, const std::string& name, double 
   // Chunks come from a pool of 2048 * 64 numbers or more, whose own mean and variance scatter by 1/sqrt of that.
   const double spread = 6 / std::sqrt(2048.0 * 64);
   EXPECT_LT(std::fabs(sum / n), spread * deviation);
-  EXPECT_NEAR(power / n / (deviation * deviation), 1, 2 * spread + 0.02);  // 0.02: four bits lose about 1 % of the power
+  EXPECT_NEAR(power / n / (deviation * deviation), 1,
+              2 * spread + 0.02);  // 0.02: four bits lose about 1 % of the power
   EXPECT_LT(largest, 7 * deviation);
   std::set<std::string_view> rows;
   const auto row = static_cast<std::size_t>(tensor->type->row_bytes(tensor->shape.back()));
@@ -150,7 +151,8 @@ TEST(SynthShapes, ParametersAsPublished) {
 }
 
 TEST_F(Synth, SameSeedSameBytes) {
-  const std::string first = bytes_of(write("smollm2-135m", "Q4_0", 2, 7)), again = bytes_of(write("smollm2-135m", "Q4_0", 2, 7));
+  const std::string first = bytes_of(write("smollm2-135m", "Q4_0", 2, 7)),
+                    again = bytes_of(write("smollm2-135m", "Q4_0", 2, 7));
   EXPECT_TRUE(first == again);
   const std::string other = bytes_of(write("smollm2-135m", "Q4_0", 2, 8));
   EXPECT_EQ(first.size(), other.size());

@@ -83,8 +83,9 @@ TEST(Pack, RoundTrip) {
     const auto back = unpack(type, pack(type, values));
     double error = 0;
     for (std::size_t i = 0; i < values.size(); ++i) error += std::pow(double(back[i]) - double(values[i]), 2);
-    // A uniform quantiser of b bits over +-4 sigma has noise (8 / 2^b)^2 / 12; bits of scales count against it. Half floats
-    // lose 2^-12 relative at most. Ternary types keep at least the sign of the largest values: less than the power itself.
+    // A uniform quantiser of b bits over +-4 sigma has noise (8 / 2^b)^2 / 12; bits of scales count against it. Half
+    // floats lose 2^-12 relative at most. Ternary types keep at least the sign of the largest values: less than the
+    // power itself.
     const double bits = 8.0 * type.bytes / type.block;
     const double bound = bits < 2.5 ? 1.0 : std::pow(8 / std::pow(2.0, std::min(std::floor(bits), 10.0)), 2) / 3;
     EXPECT_LT(error / power, bound);
@@ -93,9 +94,17 @@ TEST(Pack, RoundTrip) {
 }
 
 TEST(Pack, HalvesRoundToEven) {
-  const std::map<float, uint16_t> cases = {{1.0f + 0x1p-11f, 0x3C00}, {1.0f + 0x1.8p-10f, 0x3C02}, {65504.0f, 0x7BFF}, {65519.0f, 0x7BFF},
-                                           {65520.0f, 0x7C00},        {1e30f, 0x7C00},             {0x1p-24f, 1},      {0x1p-25f, 0},
-                                           {0x1.8p-24f, 2},           {-0x1p-14f, 0x8400},         {-0.0f, 0x8000}};
+  const std::map<float, uint16_t> cases = {{1.0f + 0x1p-11f, 0x3C00},
+                                           {1.0f + 0x1.8p-10f, 0x3C02},
+                                           {65504.0f, 0x7BFF},
+                                           {65519.0f, 0x7BFF},
+                                           {65520.0f, 0x7C00},
+                                           {1e30f, 0x7C00},
+                                           {0x1p-24f, 1},
+                                           {0x1p-25f, 0},
+                                           {0x1.8p-24f, 2},
+                                           {-0x1p-14f, 0x8400},
+                                           {-0.0f, 0x8000}};
   for (const auto& [value, expected] : cases) {
     uint16_t found;
     f16()->pack(&value, 1, reinterpret_cast<std::byte*>(&found));

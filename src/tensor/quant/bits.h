@@ -1,8 +1,8 @@
 // Loads and exact conversions that every block format needs.
 //
-// The headers of this folder may be compiled once for each instruction set: a file defines SONDE_ISA before including them
-// and gets the same code in namespace sonde::quant::SONDE_ISA. So nothing here may be shared between those copies: no
-// std:: templates, no inline variables outside the namespace.
+// The headers of this folder may be compiled once for each instruction set: a file defines SONDE_ISA before including
+// them and gets the same code in namespace sonde::quant::SONDE_ISA. So nothing here may be shared between those copies:
+// no std:: templates, no inline variables outside the namespace.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// IQ1_S: 256 values in runs of 8 from a codebook of -1, 0, 1 (eleven bits of index, three apart), all shifted by +-1/8; a
-// 3-bit scale and the shift's sign for each 32.
+// IQ1_S: 256 values in runs of 8 from a codebook of -1, 0, 1 (eleven bits of index, three apart), all shifted by +-1/8;
+// a 3-bit scale and the shift's sign for each 32.
 #pragma once
 
 #include "tensor/quant/iq.h"

@@ -15,7 +15,8 @@ struct IQ2_XS {
       const float d = half(p);
       for (int i = 0; i < 16; ++i, out += 16) {
         const uint32_t q0 = load<uint16_t>(p + 2 + 4 * i), q1 = load<uint16_t>(p + 4 + 4 * i);
-        const uint32_t scale = p[66 + i / 2] >> 4 * (i % 2) & 15u, signs = even_signs(q0 >> 9) | even_signs(q1 >> 9) << 8;
+        const uint32_t scale = p[66 + i / 2] >> 4 * (i % 2) & 15u, signs = even_signs(q0 >> 9) | even_signs(q1 >> 9)
+                                                                                                     << 8;
         signed_run(d * (0.5f + float(scale)) * 0.25f, eight(kIq2Xs.values[q0 & 511]), eight(kIq2Xs.values[q1 & 511]),
                    signs, out);
       }

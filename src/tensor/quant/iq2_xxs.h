@@ -1,5 +1,5 @@
-// IQ2_XXS: 256 values in eight runs of 32: four bytes index the codebook; a word holds four patterns of seven signs and a
-// 4-bit scale.
+// IQ2_XXS: 256 values in eight runs of 32: four bytes index the codebook; a word holds four patterns of seven signs and
+// a 4-bit scale.
 #pragma once
 
 #include "tensor/quant/iq.h"

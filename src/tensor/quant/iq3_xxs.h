@@ -1,4 +1,5 @@
-// IQ3_XXS: 256 values in eight runs of 32: eight bytes index a codebook of fours; words of signs and scale as in IQ2_XXS.
+// IQ3_XXS: 256 values in eight runs of 32: eight bytes index a codebook of fours; words of signs and scale as in
+// IQ2_XXS.
 #pragma once
 
 #include "tensor/quant/iq.h"

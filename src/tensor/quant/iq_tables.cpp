@@ -1,5 +1,5 @@
-// The numbers of these codebooks are those of ggml (ggml-common.h, MIT licence, copyright the ggml authors). Kept as codes:
-// two bits for each of eight values, or three for each of four, lowest bits first, naming a level.
+// The numbers of these codebooks are those of ggml (ggml-common.h, MIT licence, copyright the ggml authors). Kept as
+// codes: two bits for each of eight values, or three for each of four, lowest bits first, naming a level.
 #include "tensor/quant/iq_tables.h"
 
 namespace sonde::quant {

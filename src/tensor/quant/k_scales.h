@@ -11,7 +11,7 @@ struct KScales {
 
 inline KScales k_scales(const uint8_t* b) {
   const uint32_t b0 = load<uint32_t>(b), b4 = load<uint32_t>(b + 4), b8 = load<uint32_t>(b + 8);
-  const uint32_t words[4] = {b0 & 0x3F3F3F3Fu, (b8 & 0x0F0F0F0Fu) | (b0 >> 2 & 0x30303030u),       // scales
+  const uint32_t words[4] = {b0 & 0x3F3F3F3Fu, (b8 & 0x0F0F0F0Fu) | (b0 >> 2 & 0x30303030u),        // scales
                              b4 & 0x3F3F3F3Fu, (b8 >> 4 & 0x0F0F0F0Fu) | (b4 >> 2 & 0x30303030u)};  // mins
   KScales s;
   __builtin_memcpy(&s, words, sizeof s);

@@ -1,4 +1,5 @@
-// How K-quants choose scales: several starting steps for each run, a weighted least-squares fit for each, the best kept.
+// How K-quants choose scales: several starting steps for each run, a weighted least-squares fit for each, the best
+// kept.
 #pragma once
 
 #include "tensor/quant/k_scales.h"
@@ -16,7 +17,8 @@ inline AffineRun affine_run(const float* x, int n, int top) {
   if (!(high > low)) return {0, -low};
   const float spread = __builtin_sqrtf(power / float(n));
   float sum_w = 0, sum_x = 0;
-  for (int k = 0; k < n; ++k) weights[k] = spread + __builtin_fabsf(x[k]), sum_w += weights[k], sum_x += weights[k] * x[k];
+  for (int k = 0; k < n; ++k)
+    weights[k] = spread + __builtin_fabsf(x[k]), sum_w += weights[k], sum_x += weights[k] * x[k];
 
   AffineRun best{(high - low) / float(top), -low};
   float best_error = -1;

@@ -6,7 +6,7 @@ namespace sonde {
 namespace {
 
 constexpr Mix kMixes[] = {
-    {"F16", 1, "F16", false},   {"BF16", 32, "BF16", false},   {"Q8_0", 7, "Q8_0", false},
+    {"F16", 1, "F16", false},   {"BF16", 32, "BF16", false},  {"Q8_0", 7, "Q8_0", false},
     {"Q4_0", 2, "Q4_0", false}, {"Q4_K_M", 15, "Q4_K", true},
 };
 

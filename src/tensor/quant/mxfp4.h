@@ -30,7 +30,8 @@ struct MXFP4 {
       auto code = [&](float v) {
         int best = 0;
         for (int c = 1; c < 16; ++c) {
-          if (__builtin_fabsf(float(kTwiceE2m1[c]) * d - v) < __builtin_fabsf(float(kTwiceE2m1[best]) * d - v)) best = c;
+          if (__builtin_fabsf(float(kTwiceE2m1[c]) * d - v) < __builtin_fabsf(float(kTwiceE2m1[best]) * d - v))
+            best = c;
         }
         return best;
       };

@@ -12,7 +12,8 @@ struct NVFP4 {
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
-      for (int s = 0; s < 4; ++s, out += 16) emit(lookup(kTwiceE2m1, nibbles_of_eight(p + 4 + 8 * s)), half_ue4m3(p[s]), out);
+      for (int s = 0; s < 4; ++s, out += 16)
+        emit(lookup(kTwiceE2m1, nibbles_of_eight(p + 4 + 8 * s)), half_ue4m3(p[s]), out);
     }
   }
 

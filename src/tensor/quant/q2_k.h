@@ -13,7 +13,8 @@ struct Q2_K {
     const uint8_t* __restrict p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes) {
       const float d = half(p + 80), dmin = half(p + 82);
-      for (int i = 0; i < 16; ++i, out += 16) {  // run i: half i / 8 of the block, bits 2 (i / 2 % 4), bytes 16 (i % 2) ...
+      for (int i = 0; i < 16;
+           ++i, out += 16) {  // run i: half i / 8 of the block, bits 2 (i / 2 % 4), bytes 16 (i % 2) ...
         const UCodes q = load_codes(p + 16 + 32 * (i / 8) + 16 * (i % 2));
         emit(q >> 2 * (i / 2 % 4) & 3, d * float(p[i] & 15), -(dmin * float(p[i] >> 4)), out);
       }

@@ -1,5 +1,5 @@
-// Q3_K: 256 values in sixteen runs of 16; x = (d * (scale - 32)) * code, scales of 6 bits, codes of 3 less 4: two bits in
-// the order of Q2_K, the third (inverted sense: clear takes 4 away) in the mask.
+// Q3_K: 256 values in sixteen runs of 16; x = (d * (scale - 32)) * code, scales of 6 bits, codes of 3 less 4: two bits
+// in the order of Q2_K, the third (inverted sense: clear takes 4 away) in the mask.
 #pragma once
 
 #include "tensor/quant/codes.h"

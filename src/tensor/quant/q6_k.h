@@ -19,7 +19,8 @@ struct Q6_K {
       emit(load_codes(p + 192), d, steps);
       for (int h = 0; h < 2; ++h, out += 128) {
         const uint8_t *low = p + 64 * h, *high = p + 128 + 32 * h;
-        const UCodes a0 = load_codes(low), a1 = load_codes(low + 16), b0 = load_codes(low + 32), b1 = load_codes(low + 48);
+        const UCodes a0 = load_codes(low), a1 = load_codes(low + 16), b0 = load_codes(low + 32),
+                     b1 = load_codes(low + 48);
         const UCodes h0 = load_codes(high), h1 = load_codes(high + 16);
         const float* step = steps + 8 * h;
         emit((low_nibbles(a0) | (h0 << 4 & 0x30)) - 32, step[0], out);
@@ -48,7 +49,8 @@ struct Q6_K {
       for (int r = 0; r < 16; ++r) {
         const int scale = clamped(__builtin_roundf(scales[r] * inverse), -128, 127);
         const float step = d * float(scale), per_step = step != 0 ? 1.0f / step : 0.0f;
-        for (int k = 0; k < 16; ++k) codes[16 * r + k] = uint32_t(clamped(__builtin_roundf(x[16 * r + k] * per_step), -32, 31) + 32);
+        for (int k = 0; k < 16; ++k)
+          codes[16 * r + k] = uint32_t(clamped(__builtin_roundf(x[16 * r + k] * per_step), -32, 31) + 32);
         p[192 + r] = uint8_t(int8_t(scale));
       }
       for (int h = 0; h < 2; ++h) {
