@@ -81,11 +81,16 @@ void append_nfc(std::string& out, std::string_view text) {
     if (count < 0 || count > kRoom) parts[0] = code, count = 1;
     codes.insert(codes.end(), parts, parts + count);
   }
-  auto order = [](utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; };
-  for (auto from = codes.begin(); from != codes.end();) {
-    auto to = std::find_if(from, codes.end(), [&](auto code) { return order(code) == 0; });
-    std::stable_sort(from, to, [&](auto a, auto b) { return order(a) < order(b); });
-    from = std::find_if(to, codes.end(), [&](auto code) { return order(code) != 0; });
+  // Marks behind a starter in the order of their classes, equal classes as they stand: class, place, code in one key.
+  auto order = [](utf8proc_int32_t code) { return static_cast<uint64_t>(utf8proc_get_property(code)->combining_class); };
+  std::vector<uint64_t> keys;
+  for (size_t from = 0; from < codes.size(); from += keys.size() + 1) {
+    keys.clear();
+    for (size_t i = from; i < codes.size() && order(codes[i]) != 0; ++i) {
+      keys.push_back(order(codes[i]) << 56 | uint64_t{keys.size()} << 21 | static_cast<uint64_t>(codes[i]));
+    }
+    std::sort(keys.begin(), keys.end());
+    for (size_t i = 0; i < keys.size(); ++i) codes[from + i] = static_cast<utf8proc_int32_t>(keys[i] & 0x1FFFFF);
   }
   utf8proc_ssize_t count =
       utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kOptions);

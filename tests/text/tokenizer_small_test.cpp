@@ -192,6 +192,7 @@ TEST(TokenizerSmall, FilesThatSayWhatCannotBe) {
   };
   fails("{", "not a tokenizer");
   fails("[]", "model");
+  fails("{\"\xFF\xFF\xFF", "UTF-8");
   fails("{\"model\":{\"type\":\"Unigram\",\"vocab\":{\"a\":0}}}", "Unigram");
   fails("{\"model\":{\"type\":\"BPE\",\"vocab\":{},\"merges\":[]}}", "no vocabulary");
   fails("{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "out of range");
