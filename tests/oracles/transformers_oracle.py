@@ -29,9 +29,10 @@ def compare(folder, name):
         error = ((ours - original).abs().max() / original.std()).item()
         check(error < 2e-4, f"{name}: {path} is {error:.1e} of the spread away")
     if (folder / "tokenizer.json").is_file():
-        text = "What is 37 * 48? 验算 \n"
-        check(AutoTokenizer.from_pretrained(str(folder))(text).input_ids == AutoTokenizer.from_pretrained(str(back))(text).input_ids,
-              f"{name}: the tokenizer changed")
+        # The file's own post-processor may be missing where its config asks for a BOS, so that is left out.
+        text = "What is 37 * 48? 验算 don't\n\n  x"
+        ids = [AutoTokenizer.from_pretrained(str(path))(text, add_special_tokens=False).input_ids for path in (folder, back)]
+        check(ids[0] == ids[1], f"{name}: the tokenizer changed: {ids}")
     print(f"{name}: equal after conversion, sonde within {error:.1e} of the spread")
 
 
