@@ -77,7 +77,9 @@ TEST(ThreadPool, AwakeWorkersFallAsleepWhenNothingComes) {
   std::this_thread::sleep_for(std::chrono::milliseconds(200));
   ASSERT_LT(double(std::clock() - before) / CLOCKS_PER_SEC, 0.05);
   int ran = 0;
-  pool.run([&](int thread) { ran += thread == 0; });
+  pool.run([&](int thread) {
+    if (thread == 0) ++ran;
+  });
   ASSERT_EQ(ran, 1);
 }
 

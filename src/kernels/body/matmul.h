@@ -118,6 +118,15 @@ SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, float m, Sums<T>
   add_product(add(mul(from_codes(quant::SONDE_ISA::Codes(codes)), set(d)), set(m)), s);
 }
 
+template <int T>
+SONDE_INLINE void emit_low(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& a, Sums<T> s) {
+  add_product(low_lanes(q, a), s);
+}
+template <int T>
+SONDE_INLINE void emit_high(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& a, Sums<T> s) {
+  add_product(high_lanes(q, a), s);
+}
+
 constexpr int kFusedTokens = kTileTokens / 2;  // with more, unpacking once into a scratch costs less
 
 template <class Q, int R, int T>

@@ -76,6 +76,13 @@ inline Lanes from_codes(quant::SONDE_ISA::Codes codes) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(all)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(all, 8)))};
 }
 
+inline Lanes low_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return add(mul(from_codes(quant::SONDE_ISA::Codes(quant::SONDE_ISA::low_nibbles(q))), set(t.d)), set(t.m));
+}
+inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return add(mul(from_codes(quant::SONDE_ISA::Codes(quant::SONDE_ISA::high_nibbles(q))), set(t.d)), set(t.m));
+}
+
 struct Bytes { __m256i a, b; };
 inline Bytes set_bytes(int x) { return {_mm256_set1_epi8(char(x)), _mm256_set1_epi8(char(x))}; }
 inline __m256i bytes_fma8(__m256i c, __m256i x, __m256i y) {  // no VNNI: pairs to int16, pairs of those to int32

@@ -61,6 +61,13 @@ inline Lanes times_power(Lanes a, Lanes shifted) {
 
 inline Lanes from_codes(quant::SONDE_ISA::Codes codes) { return {quant::SONDE_ISA::floats(codes)}; }
 
+inline Lanes low_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return {quant::SONDE_ISA::low_values(q, t)};
+}
+inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return {quant::SONDE_ISA::high_values(q, t)};
+}
+
 struct Bytes { __m512i v; };
 inline Bytes set_bytes(int x) { return {_mm512_set1_epi8(char(x))}; }
 inline Bytes bytes_fma(Bytes c, Bytes x, Bytes y) {

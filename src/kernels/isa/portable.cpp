@@ -85,6 +85,13 @@ inline Lanes from_codes(quant::SONDE_ISA::Codes codes) {
   return r;
 }
 
+inline Lanes low_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return add(mul(from_codes(quant::SONDE_ISA::Codes(quant::SONDE_ISA::low_nibbles(q))), set(t.d)), set(t.m));
+}
+inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return add(mul(from_codes(quant::SONDE_ISA::Codes(quant::SONDE_ISA::high_nibbles(q))), set(t.d)), set(t.m));
+}
+
 struct Bytes { int32_t v[16]; };
 inline Bytes set_bytes(int x) {
   Bytes r;

@@ -89,4 +89,45 @@ inline void emit(UCodes codes, float d, float m, float* __restrict out) {
 #endif
 }
 
+// The sixteen values d * k + m of 4-bit codes k: on AVX-512 a table in a register, elsewhere computed for each code.
+struct Affine {
+#if defined(__AVX512F__)
+  __m512 values;
+#else
+  float d, m;
+#endif
+};
+inline Affine affine(float d, float m) {
+#if defined(__AVX512F__)
+  const __m512 k = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  return {_mm512_add_ps(_mm512_mul_ps(k, _mm512_set1_ps(d)), _mm512_set1_ps(m))};
+#else
+  return {d, m};
+#endif
+}
+#if defined(__AVX512F__)
+inline __m512i wide_codes(UCodes q) { return _mm512_maskz_cvtepu8_epi32(0xFFFF, __builtin_bit_cast(__m128i, q)); }
+inline __m512 low_values(UCodes q, const Affine& a) {
+  return _mm512_maskz_permutexvar_ps(0xFFFF, wide_codes(q), a.values);
+}
+inline __m512 high_values(UCodes q, const Affine& a) {
+  return _mm512_maskz_permutexvar_ps(0xFFFF, _mm512_maskz_srli_epi32(0xFFFF, wide_codes(q), 4), a.values);
+}
+#endif
+// out[k] = the value of the low, the high nibble of q[k].
+inline void emit_low(UCodes q, const Affine& a, float* __restrict out) {
+#if defined(__AVX512F__)
+  _mm512_storeu_ps(out, low_values(q, a));
+#else
+  emit(low_nibbles(q), a.d, a.m, out);
+#endif
+}
+inline void emit_high(UCodes q, const Affine& a, float* __restrict out) {
+#if defined(__AVX512F__)
+  _mm512_storeu_ps(out, high_values(q, a));
+#else
+  emit(high_nibbles(q), a.d, a.m, out);
+#endif
+}
+
 }  // namespace sonde::quant::SONDE_ISA

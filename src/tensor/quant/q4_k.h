@@ -18,11 +18,11 @@ struct Q4_K {
 #pragma GCC unroll 4
       for (int c = 0; c < 8; c += 2, out += 64) {
         const UCodes q0 = load_codes(p + 16 + 16 * c), q1 = load_codes(p + 32 + 16 * c);
-        const float d0 = s.step[c], m0 = s.shift[8 + c], d1 = s.step[c + 1], m1 = s.shift[9 + c];
-        emit(low_nibbles(q0), d0, m0, out);
-        emit(low_nibbles(q1), d0, m0, out + 16);
-        emit(high_nibbles(q0), d1, m1, out + 32);
-        emit(high_nibbles(q1), d1, m1, out + 48);
+        const Affine first = affine(s.step[c], s.shift[8 + c]), second = affine(s.step[c + 1], s.shift[9 + c]);
+        emit_low(q0, first, out);
+        emit_low(q1, first, out + 16);
+        emit_high(q0, second, out + 32);
+        emit_high(q1, second, out + 48);
       }
     }
   }
