@@ -46,12 +46,12 @@ need() {
     fail "to install them: sudo apt-get install ${missing[*]}"
   fi
   mkdir -p "$home/build"
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
+  local apt=(env DEBIAN_FRONTEND=noninteractive LC_ALL=C apt-get -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
   quietly "$log" "reading the package lists" "${apt[@]}" update || return 1
   local size
   size=$("${apt[@]}" install --no-install-recommends --assume-no "${missing[@]}" 2>/dev/null | grep -o 'get [0-9.,]* [kMG]*B' | head -n 1 || true)
   say "installing them with apt-get${size:+ (to $size)}"
-  quietly "$log" "installing" "${apt[@]}" install --no-install-recommends "${missing[@]}"
+  quietly "$log" "installing" "${apt[@]}" install -y --no-install-recommends "${missing[@]}"
 }
 
 # Compilers that fit into memory at once: one for each processor, 1.5 GB each.
@@ -69,6 +69,7 @@ progress() {
   while IFS= read -r line; do
     [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]] || continue
     done=${BASH_REMATCH[1]} all=${BASH_REMATCH[2]}
+    ((done)) || continue
     left=$(((SECONDS - started) * (all - done) / done))
     if [[ -t 2 ]]; then
       printf '\rsonde: %s %d/%d, about %d s left \033[K' "$what" "$done" "$all" "$left" >&2
