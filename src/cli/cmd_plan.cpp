@@ -56,6 +56,7 @@ Result<int> plan(const Options& options) {
   const bool fits = need <= static_cast<double>(available);
 
   ThreadPool pool(options.threads);
+  if (stderr_is_terminal()) notice("measuring the machine, 2 s");
   const Peaks peaks = measure_peaks(pool, kProbeSeconds);
   const MachinePeaks machine{peaks.dram_read_gbs * 1e9, peaks.fma_gflops * 1e9};
   const Speed empty = expected_speed(s.work, s.layout, 0, options.batch, machine);

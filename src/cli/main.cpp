@@ -1,5 +1,6 @@
 // The program `sonde`: finds the command, reads its flags, runs it.
 #include <CLI/CLI.hpp>
+#include <cctype>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
@@ -16,9 +17,7 @@ namespace sonde {
   C(generate)             \
   C(inspect)              \
   C(plan)                 \
-  C(serve)                \
   C(bench)                \
-  C(synth)                \
   C(perplexity)           \
   C(logits)               \
   C(tokenize)             \
@@ -62,7 +61,7 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_footer(const CLI::App*) const override { return std::string("\nExamples:\n") + command_.examples; }
   // Only the name: CLI11 would add "TEXT" and the like to every line.
   std::string make_option_opts(const CLI::Option* option) const override {
-    if (option->get_type_size() == 0 || option->get_positional()) return "";
+    if (option->get_items_expected_max() == 0 || option->get_positional()) return "";
     return option->get_type_name().empty() ? " VALUE" : " " + option->get_type_name();
   }
 
@@ -71,7 +70,9 @@ class HelpFormatter : public CLI::Formatter {
 };
 
 int run_command(const Command& command, int argc, char** argv) {
-  CLI::App app(std::string(command.summary) + ".");
+  std::string summary = command.summary;
+  summary.front() = static_cast<char>(std::toupper(static_cast<unsigned char>(summary.front())));
+  CLI::App app(summary + ".");
   app.name(std::string("sonde ") + command.name);
   app.formatter(std::make_shared<HelpFormatter>(command));
   app.set_help_flag("-h,--help", "this text");

@@ -10,7 +10,10 @@
 namespace sonde {
 
 ProgressLine::ProgressLine(std::string label, int64_t total, std::string unit)
-    : label_(std::move(label)), unit_(std::move(unit)), total_(total), next_(start_ + std::chrono::seconds(1)) {}
+    : label_(std::move(label)),
+      unit_(std::move(unit)),
+      total_(total),
+      next_(start_ + std::chrono::seconds(stderr_is_terminal() ? 1 : 2)) {}
 
 void ProgressLine::update(int64_t done) {
   const Clock::time_point now = Clock::now();
@@ -19,17 +22,18 @@ void ProgressLine::update(int64_t done) {
   next_ = now + (terminal ? std::chrono::milliseconds(200) : std::chrono::milliseconds(5000));
 
   const double seconds = std::chrono::duration<double>(now - start_).count();
-  const auto amount = [&](int64_t n) {
-    return unit_ == "bytes" ? bytes_text(static_cast<double>(n)) : fmt::format("{} {}", n, unit_);
-  };
+  const bool bytes = unit_ == "bytes";
+  const auto amount = [&](int64_t n) { return bytes ? bytes_text(static_cast<double>(n)) : std::to_string(n); };
+  const std::string unit = bytes ? "" : " " + unit_;
   std::string line = label_ + ": ";
   if (total_ > 0) {
     line += fmt::format("{:.0f} %, {} of {}", 100.0 * static_cast<double>(done) / static_cast<double>(total_),
-                        amount(done), amount(total_));
+                        amount(done), amount(total_)) +
+            unit;
     if (done > 0 && done <= total_)
       line += ", " + seconds_text(seconds * static_cast<double>(total_ - done) / static_cast<double>(done)) + " left";
   } else {
-    line += amount(done) + ", " + seconds_text(seconds);
+    line += amount(done) + unit + ", " + seconds_text(seconds);
   }
   if (terminal)
     std::fprintf(stderr, "\r\033[K%s", line.c_str());

@@ -1,5 +1,5 @@
 // Progress with the time left, on stderr: on a terminal one line that renews itself, else a line every five seconds.
-// Silent where the work ends within a second.
+// Silent where the work ends within a second or two.
 #pragma once
 
 #include <chrono>

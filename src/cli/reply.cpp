@@ -43,7 +43,11 @@ class Screen {
       print(styled_ ? "\033[2m" : "reasoning:\n");
       thought_ = open_ = true;
     }
-    print(shown(text));
+    // Line ends are held back: those at the end of the thought are the template's.
+    held_ += text;
+    const std::size_t end = held_.find_last_not_of("\n") + 1;
+    print(shown(std::string_view(held_).substr(0, end)));
+    held_.erase(0, end);
   }
   void answer(std::string_view text) {
     if (!answered_) {
@@ -60,6 +64,7 @@ class Screen {
   }
 
   const bool styled_;
+  std::string held_;
   bool thought_ = false, open_ = false, answered_ = false;
 };
 
