@@ -61,8 +61,9 @@ int main(int argc, char** argv) {
     for (int i = 0; i < 10; ++i) again = std::min(again, seconds([&] { ids = (*tokenizer)->encode(text); }));
     std::string decoded;
     for (int i = 0; i < 10; ++i) decode = std::min(decode, seconds([&] { decoded = (*tokenizer)->decode(ids); }));
-    std::printf("open %.3f s; %zu bytes, %zu tokens; encode %.1f MB/s the first time, %.1f MB/s again; decode %.0f MB/s\n",
-                best, text.size(), tokens, megabytes / fresh, megabytes / again,
-                static_cast<double>(decoded.size()) / 1e6 / decode);
+    std::printf(
+        "open %.3f s; %zu bytes, %zu tokens; encode %.1f MB/s the first time, %.1f MB/s again; decode %.0f MB/s\n",
+        best, text.size(), tokens, megabytes / fresh, megabytes / again,
+        static_cast<double>(decoded.size()) / 1e6 / decode);
   }
 }

@@ -13,11 +13,11 @@ namespace sonde {
 struct AddedToken {
   int32_t id = 0;
   std::string content;
-  bool special = false;      // as published
-  bool single_word = false;  // only where no letter or digit stands beside it
+  bool special = false;                 // as published
+  bool single_word = false;             // only where no letter or digit stands beside it
   bool lstrip = false, rstrip = false;  // takes up white space before or after
-  bool normalized = false;   // looked for in the normalised text
-  bool filler = false;       // [PADn] of GGUF files: never in a text
+  bool normalized = false;              // looked for in the normalised text
+  bool filler = false;                  // [PADn] of GGUF files: never in a text
 };
 
 // BOS, role marks and the like: special, or written <|...|> or <｜...｜>.

@@ -15,9 +15,9 @@ uint64_t hash_bytes(std::string_view bytes);
 class PieceTable {
  public:
   void reserve(size_t pieces, size_t bytes);
-  void set(int32_t id, std::string_view bytes);    // a later piece of the same id takes its place
-  void index(int32_t id);                          // makes it findable; of equal pieces the first stays
-  std::string_view piece(int32_t id) const;        // "" where there is none
+  void set(int32_t id, std::string_view bytes);  // a later piece of the same id takes its place
+  void index(int32_t id);                        // makes it findable; of equal pieces the first stays
+  std::string_view piece(int32_t id) const;      // "" where there is none
   std::optional<int32_t> find(std::string_view bytes) const;
   int32_t size() const { return static_cast<int32_t>(spans_.size()); }
 
@@ -88,7 +88,7 @@ class PieceCache {
     uint64_t hash = 0;
     uint32_t bytes = 0, ids = 0;  // where the piece and its ids start; long lists lie in ids_
     uint16_t length = 0, count = 0;
-    int32_t inside[3] = {};       // up to three ids
+    int32_t inside[3] = {};  // up to three ids
   };
   std::vector<Slot> slots_;
   std::string bytes_;

@@ -89,19 +89,28 @@ Result<Splitter> Splitter::create(const std::vector<std::string>& patterns, cons
   Splitter made;
   for (const std::string& published : patterns) {
     if (published.size() > kMaxPattern) {
-      return Error{Code::kTooLarge, "split pattern is too long", where, fmt::format("at most {} bytes", kMaxPattern),
-                   fmt::format("{} bytes", published.size()), ""};
+      return Error{Code::kTooLarge,
+                   "split pattern is too long",
+                   where,
+                   fmt::format("at most {} bytes", kMaxPattern),
+                   fmt::format("{} bytes", published.size()),
+                   ""};
     }
     std::string pattern = white_space_pattern(published);
     int error = 0;
     size_t at = 0;
     // Oniguruma, which the published tokenizers use, lets ^ and $ match at every line; a dot takes no newline.
     uint32_t options = PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
-    Compiled code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &at, nullptr),
-              free_code);
+    Compiled code(
+        pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), options, &error, &at, nullptr),
+        free_code);
     if (!code) {
-      return Error{Code::kUnsupported, "split pattern does not compile: " + pcre2_text(error), where, "",
-                   fmt::format("{} (at byte {})", pattern.substr(0, 200), at), ""};
+      return Error{Code::kUnsupported,
+                   "split pattern does not compile: " + pcre2_text(error),
+                   where,
+                   "",
+                   fmt::format("{} (at byte {})", pattern.substr(0, 200), at),
+                   ""};
     }
     pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE);  // without it the interpreter does the same, slower
     made.steps_.push_back(std::move(code));

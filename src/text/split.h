@@ -14,7 +14,8 @@ struct pcre2_real_match_data_8;
 
 namespace sonde {
 
-// The pattern with \s and \S as Unicode White_Space. PCRE2's own \s also takes U+180E, which lost the property in Unicode 6.3.
+// The pattern with \s and \S as Unicode White_Space. PCRE2's own \s also takes U+180E, which lost the property in
+// Unicode 6.3.
 std::string white_space_pattern(std::string_view pattern);
 
 // Matches and the gaps between them become pieces ("Isolated"); nothing is dropped.

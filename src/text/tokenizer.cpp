@@ -82,14 +82,13 @@ class BpeTokenizer final : public Tokenizer {
     return vocabulary_.lookup().find(token);
   }
   bool is_control(int32_t id) const override {
-    return id >= 0 && static_cast<size_t>(id) < vocabulary_.control.size() && vocabulary_.control[static_cast<size_t>(id)];
+    return id >= 0 && static_cast<size_t>(id) < vocabulary_.control.size() &&
+           vocabulary_.control[static_cast<size_t>(id)];
   }
   std::optional<int32_t> bos() const override { return vocabulary_.bos; }
   std::optional<int32_t> eos() const override { return vocabulary_.eos; }
   bool adds_bos() const override { return vocabulary_.adds_bos; }
-  std::string_view kind() const override {
-    return vocabulary_.byte_level ? "byte-level BPE" : "SentencePiece BPE";
-  }
+  std::string_view kind() const override { return vocabulary_.byte_level ? "byte-level BPE" : "SentencePiece BPE"; }
 
  private:
   // Working memory of one call; kept between calls, one for each thread that encodes at the same time.
@@ -296,6 +295,8 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::open(const TokenizerSource& source
   return std::unique_ptr<Tokenizer>(std::make_unique<BpeTokenizer>(std::move(vocabulary), std::move(splitter)));
 }
 
-Result<std::unique_ptr<Tokenizer>> Tokenizer::open(const Checkpoint& checkpoint) { return open(checkpoint.tokenizer()); }
+Result<std::unique_ptr<Tokenizer>> Tokenizer::open(const Checkpoint& checkpoint) {
+  return open(checkpoint.tokenizer());
+}
 
 }  // namespace sonde

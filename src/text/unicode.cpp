@@ -82,7 +82,9 @@ void append_nfc(std::string& out, std::string_view text) {
     codes.insert(codes.end(), parts, parts + count);
   }
   // Marks behind a starter in the order of their classes, equal classes as they stand: class, place, code in one key.
-  auto order = [](utf8proc_int32_t code) { return static_cast<uint64_t>(utf8proc_get_property(code)->combining_class); };
+  auto order = [](utf8proc_int32_t code) {
+    return static_cast<uint64_t>(utf8proc_get_property(code)->combining_class);
+  };
   std::vector<uint64_t> keys;
   for (size_t from = 0; from < codes.size(); from += keys.size() + 1) {
     keys.clear();

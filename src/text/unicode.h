@@ -11,7 +11,7 @@ struct Utf8Step {
   char32_t code;  // U+FFFD where broken
   int length;     // bytes taken: a whole character, else the maximal subpart of an ill-formed sequence (Unicode 3.9)
   bool valid;
-  bool cut;       // not valid only because the text ends: more bytes could complete it
+  bool cut;  // not valid only because the text ends: more bytes could complete it
 };
 Utf8Step next_utf8(std::string_view text);  // text is not empty
 

@@ -81,8 +81,12 @@ Status set_merge(Vocabulary& vocabulary, std::string_view left, std::string_view
   auto b = vocabulary.lookup().find(whole.substr(middle));
   auto ab = vocabulary.lookup().find(whole);
   if (!a || !b || !ab) {
-    return Error{Code::kCorrupt, fmt::format("merge {} names a piece that is not in the vocabulary", rank),
-                 vocabulary.where, "", shown(left) + " " + shown(right), ""};
+    return Error{Code::kCorrupt,
+                 fmt::format("merge {} names a piece that is not in the vocabulary", rank),
+                 vocabulary.where,
+                 "",
+                 shown(left) + " " + shown(right),
+                 ""};
   }
   vocabulary.merges.set(*a, *b, {rank, *ab});
   return {};

@@ -28,13 +28,13 @@ struct NormalStep {
 };
 
 struct Vocabulary {
-  std::string where;         // for errors
-  bool byte_level = true;    // symbols are bytes; else characters, unknown ones as bytes or unk
-  PieceTable pieces;         // by id: the bytes that decoding gives
-  PieceTable forms;          // character vocabularies: as the file writes them, for encoding
+  std::string where;       // for errors
+  bool byte_level = true;  // symbols are bytes; else characters, unknown ones as bytes or unk
+  PieceTable pieces;       // by id: the bytes that decoding gives
+  PieceTable forms;        // character vocabularies: as the file writes them, for encoding
   MergeTable merges;
   std::vector<AddedToken> added;
-  std::vector<bool> control; // by id
+  std::vector<bool> control;  // by id
   std::vector<NormalStep> normal;
   std::vector<std::string> splits;
   bool ignore_merges = false;
@@ -44,7 +44,7 @@ struct Vocabulary {
   bool adds_bos = false;
 
   const PieceTable& lookup() const { return byte_level ? pieces : forms; }
-  void set_added(AddedToken token);   // piece, control flag, and the list
+  void set_added(AddedToken token);  // piece, control flag, and the list
   void set_control(int32_t id);
 };
 

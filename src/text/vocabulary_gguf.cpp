@@ -148,7 +148,8 @@ Status set_score_merges(const GgufVocabulary& source, const std::vector<int32_t>
   for (size_t i = 0; i < order.size(); ++i) {
     if (i > 0 && score(order[i]) != score(order[i - 1])) ++rank;
     std::string_view form = source.tokens[static_cast<size_t>(order[i])];
-    if (form.size() > kLongest) return bad("a piece is too long", fmt::format("{} bytes", form.size()), Code::kUnsupported);
+    if (form.size() > kLongest)
+      return bad("a piece is too long", fmt::format("{} bytes", form.size()), Code::kUnsupported);
     if (out.forms.find(form) != order[i]) continue;  // written twice: the first counts
     for (size_t cut = 1; cut < form.size(); ++cut) {
       if ((static_cast<uint8_t>(form[cut]) & 0xC0) == 0x80) continue;
@@ -201,7 +202,8 @@ Status fill_sentencepiece(const GgufVocabulary& source, Vocabulary& out) {
 
 Result<Vocabulary> vocabulary_from_gguf(const GgufVocabulary& source) {
   size_t count = source.tokens.size();
-  if (count == 0 || count >= static_cast<size_t>(kUnknownCharacter)) return bad("no vocabulary", fmt::format("{} tokens", count));
+  if (count == 0 || count >= static_cast<size_t>(kUnknownCharacter))
+    return bad("no vocabulary", fmt::format("{} tokens", count));
   if (!source.types.empty() && source.types.size() != count) {
     return bad("token types and tokens differ in number", fmt::format("{} and {}", source.types.size(), count));
   }

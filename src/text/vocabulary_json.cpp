@@ -267,7 +267,8 @@ Result<AddedToken> read_added(const json& entry, int64_t id, int64_t ids) {
   if (!entry.is_object() || !child_of(entry, "content").is_string()) return bad("an added token without content");
   AddedToken token;
   token.content = text_of(entry, "content");
-  if (token.content.size() > kMaxAddedToken) return bad("an added token is too long", fmt::format("{} bytes", token.content.size()));
+  if (token.content.size() > kMaxAddedToken)
+    return bad("an added token is too long", fmt::format("{} bytes", token.content.size()));
   if (id < 0 || id >= ids) return bad("the id of an added token is out of range", fmt::format("{}", id));
   token.id = static_cast<int32_t>(id);
   token.special = flag_of(entry, "special");
@@ -364,7 +365,8 @@ Status fill_pieces(Parsed& parsed, const std::vector<AddedToken>& added, const D
 
 Result<Vocabulary> vocabulary_from_json(std::string_view tokenizer_json, const std::string& tokenizer_config) {
   constexpr size_t kMaxFile = 1u << 31;
-  if (tokenizer_json.size() >= kMaxFile) return bad("the file is too large", fmt::format("{} bytes", tokenizer_json.size()), Code::kTooLarge);
+  if (tokenizer_json.size() >= kMaxFile)
+    return bad("the file is too large", fmt::format("{} bytes", tokenizer_json.size()), Code::kTooLarge);
   SONDE_TRY(Parsed parsed, parse(tokenizer_json));
   json config = json::parse(tokenizer_config, nullptr, false);
   const json& model = parsed.tree["model"];
@@ -397,7 +399,8 @@ Result<Vocabulary> vocabulary_from_json(std::string_view tokenizer_json, const s
   for (auto [left, right] : parsed.merges) {
     if (right.empty()) {
       std::string_view whole = left;
-      if (!split_merge(whole, left, right)) return bad(fmt::format("merge {} is not two pieces", rank), std::string(whole.substr(0, 64)));
+      if (!split_merge(whole, left, right))
+        return bad(fmt::format("merge {} is not two pieces", rank), std::string(whole.substr(0, 64)));
     }
     SONDE_CHECK(set_merge(out, left, right, rank++, buffer));
   }

@@ -1,4 +1,5 @@
-// Two inputs in one: a tokenizer.json and a text, a NUL byte between them. Without a NUL all of it is a text for a tokenizer at hand.
+// Two inputs in one: a tokenizer.json and a text, a NUL byte between them. Without a NUL all of it is a text for a
+// tokenizer at hand.
 #include <cstdint>
 #include <cstdlib>
 #include <memory>

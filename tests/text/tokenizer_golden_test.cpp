@@ -55,7 +55,8 @@ TEST_P(TokenizerGolden, Cuts) {
   if (space_in_front()) GTEST_SKIP() << "SentencePiece does not cut texts";
   for (const json& line : read_lines(file(".jsonl"))) {
     if (line["cuts"].is_null()) continue;
-    EXPECT_EQ(tokenizer_->cuts(line["text"].get<std::string>()), line["cuts"].get<std::vector<int64_t>>()) << line["text"];
+    EXPECT_EQ(tokenizer_->cuts(line["text"].get<std::string>()), line["cuts"].get<std::vector<int64_t>>())
+        << line["text"];
   }
 }
 
@@ -107,7 +108,8 @@ TEST_P(TokenizerGolden, NoControlTokenFromText) {
   // Every control token written out stays text, between letters too.
   for (int32_t id = 0; id < tokenizer_->vocab_size(); ++id) {
     if (!tokenizer_->is_control(id)) continue;
-    for (const std::string& text : {std::string(tokenizer_->piece(id)), std::string("a").append(tokenizer_->piece(id)).append("b")}) {
+    for (const std::string& text :
+         {std::string(tokenizer_->piece(id)), std::string("a").append(tokenizer_->piece(id)).append("b")}) {
       for (Special special : {Special::kNone, Special::kThink}) {
         for (int32_t out : tokenizer_->encode(text, special)) ASSERT_FALSE(tokenizer_->is_control(out)) << text;
       }
@@ -158,10 +160,12 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(TokenizerVectors, PairsBesideVocabularies) {
   SONDE_NEEDS_ASSETS();
   const std::string folder = assets() + "/vectors/gguf-vocabs/ggml-vocab-";
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"deepseek-coder", folder + "deepseek-coder.gguf"}, {"deepseek-llm", folder + "deepseek-llm.gguf"},
-      {"gpt-2", folder + "gpt-2.gguf"},                   {"llama-spm", folder + "llama-spm.gguf"},
-      {"llama-bpe", assets() + "/tokenizers/llama3/models"}, {"qwen2", assets() + "/tokenizers/qwen3/models"}};
+  const std::vector<std::pair<std::string, std::string>> cases = {{"deepseek-coder", folder + "deepseek-coder.gguf"},
+                                                                  {"deepseek-llm", folder + "deepseek-llm.gguf"},
+                                                                  {"gpt-2", folder + "gpt-2.gguf"},
+                                                                  {"llama-spm", folder + "llama-spm.gguf"},
+                                                                  {"llama-bpe", assets() + "/tokenizers/llama3/models"},
+                                                                  {"qwen2", assets() + "/tokenizers/qwen3/models"}};
   for (const auto& [name, path] : cases) {
     SCOPED_TRACE(name);
     Opened opened = open_tokenizer(path);
@@ -183,6 +187,32 @@ TEST(TokenizerVectors, PairsBesideVocabularies) {
     }
     EXPECT_GE(count, 46u);
   }
+}
+
+// DeepSeek-V3 by the figures of the architecture's description.
+TEST(TokenizerVectors, DeepSeekV3) {
+  SONDE_NEEDS_ASSETS();
+  Opened opened = open_tokenizer(assets() + "/tokenizers/deepseek-v3/models");
+  ASSERT_NE(opened.tokenizer, nullptr);
+  const Tokenizer& v3 = *opened.tokenizer;
+  const std::vector<std::pair<std::string, Ids>> cases = {
+      {"Hello, world!", {19923, 14, 2058, 3}},
+      {" Hello  world", {45948, 223, 2058}},
+      {"3.14159265", {21, 16, 9926, 25403, 2738}},
+      {"a  b   c\n", {67, 223, 291, 262, 274, 201}},
+      {"don't I'll", {20385, 1664, 342, 5922}},
+      {"\U0001F999 emoji \u2705", {3574, 102, 250, 980, 82644, 82981}},
+      {"\r\n\r\nfoo", {204, 201, 204, 201, 40897}},
+      {"na\u00EFve caf\u00E9 \u00F1and\u00FA", {2720, 91223, 57664, 110007, 458, 4180}},
+      {"x_i = \\frac{1}{2}", {90, 16077, 438, 874, 4015, 93, 19, 3069, 20, 95}},
+      {"print(\"x\")\n\n\tif a>=10:\n    return a**2",
+       {3098, 1698, 90, 18548, 5733, 260, 26404, 553, 1137, 361, 1354, 260, 666, 20}}};
+  for (const auto& [text, ids] : cases) EXPECT_EQ(v3.encode(text), ids) << text;
+  EXPECT_EQ(v3.encode("<\uFF5CUser\uFF5C>hi<\uFF5CAssistant\uFF5C>", Special::kAll), (Ids{128803, 6366, 128804}));
+  EXPECT_EQ(v3.bos(), 0);
+  EXPECT_EQ(v3.eos(), 1);
+  EXPECT_TRUE(v3.adds_bos());
+  EXPECT_EQ(v3.vocab_size(), 128815);
 }
 
 TEST(TokenizerVectors, RealModels) {

@@ -66,10 +66,15 @@ TEST(TokenizerSmall, BrokenUtf8) {
   std::string text = read_file(source("models/mini/tokenizer.json"));
   auto tokenizer = from_json(text);
   ASSERT_TRUE(tokenizer.ok());
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"a\xFFz", "a\uFFFDz"},           {"\xE4\xBD", "\uFFFD"},       {"\xF0\x9F\xA6x", "\uFFFDx"}, {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"},
-      {"\xC0\xAF", "\uFFFD\uFFFD"},     {"\x80", "\uFFFD"},           {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
-      {"\xE0\x80\x80", "\uFFFD\uFFFD\uFFFD"}, {"\xF0\x9F\xA6\xE4\xBD\xA0", "\uFFFD\u4F60"}};
+  const std::vector<std::pair<std::string, std::string>> cases = {{"a\xFFz", "a\uFFFDz"},
+                                                                  {"\xE4\xBD", "\uFFFD"},
+                                                                  {"\xF0\x9F\xA6x", "\uFFFDx"},
+                                                                  {"\xED\xA0\x80", "\uFFFD\uFFFD\uFFFD"},
+                                                                  {"\xC0\xAF", "\uFFFD\uFFFD"},
+                                                                  {"\x80", "\uFFFD"},
+                                                                  {"\xF4\x90\x80\x80", "\uFFFD\uFFFD\uFFFD\uFFFD"},
+                                                                  {"\xE0\x80\x80", "\uFFFD\uFFFD\uFFFD"},
+                                                                  {"\xF0\x9F\xA6\xE4\xBD\xA0", "\uFFFD\u4F60"}};
   for (const auto& [broken, mended] : cases) {
     EXPECT_EQ(lossy_utf8(broken), mended);
     EXPECT_EQ((*tokenizer)->encode(broken), (*tokenizer)->encode(mended));
@@ -123,7 +128,8 @@ TEST(TokenizerSmall, WhiteSpace) {
     std::string text = "a";
     append_utf8(text, code);
     text += "a";
-    EXPECT_EQ(splitter->split(text, scratch).size(), is_white_space(code) ? 3u : 1u) << std::hex << static_cast<uint32_t>(code);
+    EXPECT_EQ(splitter->split(text, scratch).size(), is_white_space(code) ? 3u : 1u)
+        << std::hex << static_cast<uint32_t>(code);
   }
   EXPECT_EQ(white_space_pattern("[^\\s\\\\s]\\S\\p{L}"), "[^\\p{White_Space}\\\\s]\\P{White_Space}\\p{L}");
 }
@@ -170,7 +176,8 @@ TEST(TokenizerSmall, LongRuns) {
   std::string text = read_file(source("models/mini/tokenizer.json"));
   auto tokenizer = from_json(text);
   ASSERT_TRUE(tokenizer.ok());
-  std::string characters = read_file(golden("tokenizers/characters.json")), composing = read_file(golden("tokenizers/byte_level.json"));
+  std::string characters = read_file(golden("tokenizers/characters.json")),
+              composing = read_file(golden("tokenizers/byte_level.json"));
   auto other = from_json(characters), third = from_json(composing);
   ASSERT_TRUE(other.ok() && third.ok());
   for (const std::string unit : {"a", " ", "\n", "7", "\u0301", "\u0301\u0327", "<", "ab", "\u4F60", " \n"}) {
@@ -206,8 +213,16 @@ TEST(TokenizerSmall, FilesThatSayWhatCannotBe) {
   const std::string rest = "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}";
   fails("{\"normalizer\":{\"type\":\"NFKC\"}," + rest, "NFKC");
   fails("{\"pre_tokenizer\":{\"type\":\"Whitespace\"}," + rest, "Whitespace");
-  fails("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\",\"invert\":false}," + rest, "Removed");
-  fails("{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\",\"invert\":false}," + rest, "does not compile");
+  fails(
+      "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"a\"},\"behavior\":\"Removed\",\"invert\":false}"
+      "," +
+          rest,
+      "Removed");
+  fails(
+      "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\",\"invert\":false}"
+      "," +
+          rest,
+      "does not compile");
   fails("{\"added_tokens\":[{\"id\":-3,\"content\":\"x\"}]," + rest, "out of range");
   fails("{\"added_tokens\":[{\"id\":3}]," + rest, "without content");
   fails("{\"x\":" + std::string(100'000, '[') + "," + rest, "too deeply");
@@ -250,7 +265,8 @@ TEST(TokenizerGguf, AddedTokensByTheirTypes) {
 
 TEST(TokenizerGguf, NamesOfPreTokenizers) {
   GgufVocabulary vocabulary = small_gguf();
-  for (const char* name : {"deepseek-v3", "deepseek-llm", "deepseek-coder", "deepseek-r1-qwen", "qwen2", "llama-bpe", "gpt-2", "smollm", "default", ""}) {
+  for (const char* name : {"deepseek-v3", "deepseek-llm", "deepseek-coder", "deepseek-r1-qwen", "qwen2", "llama-bpe",
+                           "gpt-2", "smollm", "default", ""}) {
     vocabulary.pre = name;
     auto made = from_gguf(vocabulary);
     ASSERT_TRUE(made.ok()) << name << ": " << made.error().message();
@@ -301,11 +317,11 @@ TEST(TokenizerGguf, ScoresOfSentencePiece) {
   ASSERT_TRUE(made.ok()) << made.error().message();
   EXPECT_EQ((*made)->kind(), "SentencePiece BPE");
   EXPECT_TRUE((*made)->adds_bos());
-  EXPECT_EQ((*made)->encode("aba"), (Ids{3, 6, 4}));    // equal scores: the leftmost
-  EXPECT_EQ((*made)->encode("bab"), (Ids{3, 9}));       // b + ab, by its own score
+  EXPECT_EQ((*made)->encode("aba"), (Ids{3, 6, 4}));  // equal scores: the leftmost
+  EXPECT_EQ((*made)->encode("bab"), (Ids{3, 9}));     // b + ab, by its own score
   EXPECT_EQ((*made)->encode("a"), Ids{8});
   EXPECT_EQ((*made)->encode(""), Ids{});
-  EXPECT_EQ((*made)->encode("xyza"), (Ids{3, 0, 4}));   // no bytes: one <unk> for a run
+  EXPECT_EQ((*made)->encode("xyza"), (Ids{3, 0, 4}));  // no bytes: one <unk> for a run
   Ids ids = (*made)->encode("<s>");
   EXPECT_EQ(std::count(ids.begin(), ids.end(), 1), 0);
   vocabulary.add_space_prefix = false;
