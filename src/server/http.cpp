@@ -178,7 +178,7 @@ class Server final : public HttpServer {
           co_await write(stream, http_error(400, "not an HTTP request: " + failed.message(), "invalid_request_error"), false);
         break;
       }
-      keep = parser.get().keep_alive() && co_await answer(stream, parser.release());
+      keep = co_await answer(stream, parser.release());
     }
     error_code ignored;
     stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
