@@ -74,8 +74,10 @@ constexpr Variant kV25 = {false, true, false, kAssistant};
 constexpr Variant kV3 = {true, false, false, kAssistant};
 constexpr Variant kDistill = {false, false, true, "<｜Assistant｜><think>\n"};
 
+// The distills' vocabularies have no tokens for tools: those marks are plain text there.
 NativeDialect distill(std::string_view name) {
-  return {name, kDistill.generation_prompt, true, false, {Reasoning::kTags, Calls::kDeepseekFenced}, controls(true),
+  return {name, kDistill.generation_prompt, true, false, {Reasoning::kTags, Calls::kDeepseekFenced},
+          {kBos, kEos, kUser, kAssistant, kThink, kThinkEnd},
           [](const Conversation& c, PromptWriter& out) { render_first_form(c, kDistill, out); }};
 }
 
