@@ -5,6 +5,7 @@
 #include <mutex>
 #include <random>
 #include <thread>
+#include <utility>
 
 #include "base/memory.h"
 #include "engine/parts.h"
@@ -302,13 +303,16 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
   if (options.threads == 0) options.threads = usable_processors();
   const PlanInput input{model.config(), model.kv_layout(), parts.weight_bytes, model.owned_bytes(), memory_available()};
   SONDE_TRY(const MemoryPlan plan, plan_memory(input, options));
-  options.context = plan.context;
+  const int64_t asked = std::exchange(options.context, plan.context);
   options.kv_bytes = plan.kv_bytes;
   if (!plan.fits && options.notice) {
     options.notice(
         fmt::format("the weights ({} bytes) do not fit in the memory that is free ({} bytes): they will be read "
                     "from disk again and again",
                     plan.weight_bytes, plan.available));
+  }
+  if (const int64_t own = model.config().max_position_embeddings; plan.context < own && asked == 0 && options.notice) {
+    options.notice(fmt::format("memory allows a context of {} tokens; the model's own is {}", plan.context, own));
   }
   SONDE_TRY(auto pages, PagePool::create(model.kv_layout(), plan.pages));
   const ScheduleOptions schedule{.max_batch = options.max_batch,

@@ -54,15 +54,14 @@ int32_t Sampler::draw(std::span<const float> logits) {
   if (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < candidates_.size()) {
     std::nth_element(candidates_.begin(), candidates_.begin() + options_.top_k, candidates_.end(), better);
     candidates_.resize(options_.top_k);
+    std::sort(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
   }
   const auto weight = [&](const Candidate& c) { return std::exp((c.logit - largest) / options_.temperature); };
 
   // Take the best from a heap until top_p of the sum is reached: cheap where few tokens carry it.
   double sum = 0;
   if (options_.top_p < 1) {
-    // Summed in an order that the candidates alone fix.
-    std::sort(candidates_.begin(), candidates_.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-    for (const Candidate& c : candidates_) sum += weight(c);
+    for (const Candidate& c : candidates_) sum += weight(c);  // by id: an order that the candidates alone fix
   }
   std::make_heap(candidates_.begin(), candidates_.end(), worse);
   weights_.clear();

@@ -141,10 +141,11 @@ inline std::vector<int32_t> expected_answer(const std::vector<int32_t>& prompt, 
   return out;
 }
 
+// Ids below kPoison - 1.
 inline std::vector<int32_t> random_prompt(int64_t length, uint64_t seed) {
   std::vector<int32_t> ids;
   for (int64_t i = 0; i < length; ++i)
-    ids.push_back(static_cast<int32_t>(mix(seed, static_cast<uint64_t>(i)) % kPoison));
+    ids.push_back(static_cast<int32_t>(mix(seed, static_cast<uint64_t>(i)) % (kPoison - 1)));
   return ids;
 }
 

@@ -234,8 +234,10 @@ TEST_P(Real, GreedyAnswersAreTheRecordedOnes) {
   if (opened->find("0.logits_attn_factor")) GTEST_SKIP() << "its greedy ids ignore attn_factor";
   std::vector<Request> all;
   for (uint64_t p = 0; !ids(std::to_string(p) + ".greedy").empty(); ++p) {
-    Request r{.prompt = ids(std::to_string(p) + ".prompt_ids"), .ignore_eos = true};
+    Request r;
+    r.prompt = ids(std::to_string(p) + ".prompt_ids");
     if (r.prompt.empty()) r.prompt = ids(std::to_string(p) + ".input_ids");
+    r.ignore_eos = true;
     r.max_tokens = static_cast<int64_t>(ids(std::to_string(p) + ".greedy").size());
     r.sampling.temperature = 0;
     r.sampling.seed = p;
@@ -251,8 +253,8 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, Real,
                                          "models/v3-fp8-ue8m0", "models/qwen2-tied-bf16", "models/qwen3-bf16",
                                          "models/llama3-rope-bf16", "gguf/v2-lite-split.Q8_0.gguf",
                                          "gguf/llama.Q5_1.gguf"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& chosen) {
+                           std::string name = chosen.param;
                            for (char& c : name) {
                              if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
                            }
