@@ -348,7 +348,10 @@ Status GgufConversion::plan() {
   const auto order = [](const PlannedTensor& t) {
     return t.name.starts_with("blk.") ? std::strtoll(t.name.c_str() + 4, nullptr, 10) : -1;
   };
-  std::stable_sort(planned_.begin(), planned_.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); });
+  std::sort(planned_.begin(), planned_.end(), [&](const PlannedTensor& a, const PlannedTensor& b) {
+    const int64_t x = order(a), y = order(b);
+    return x != y ? x < y : a.name < b.name;
+  });
   if (planned_.empty()) return cannot(c_, "there are no weights to convert");
   return words_.status();
 }

@@ -54,9 +54,10 @@ Status HfConversion::prepare() {
   for (const auto& [name, tensor] : c_.tensors()) SONDE_CHECK(plan_one(name, tensor));
   SONDE_CHECK(rope());
   // Layer 10 comes after layer 9.
-  std::stable_sort(planned_.begin(), planned_.end(), [](const PlannedTensor& a, const PlannedTensor& b) {
+  std::sort(planned_.begin(), planned_.end(), [](const PlannedTensor& a, const PlannedTensor& b) {
     const NameNumbers x = name_numbers(a.name), y = name_numbers(b.name);
-    return x.layer != y.layer ? x.layer < y.layer : x.expert < y.expert;
+    if (x.layer != y.layer) return x.layer < y.layer;
+    return x.expert != y.expert ? x.expert < y.expert : a.name < b.name;
   });
   config_.erase("rope_pairs");
   config_.erase("file_type");
@@ -173,8 +174,11 @@ Status HfConversion::write_weights(const fs::path& folder, const Progress& progr
                                                 : fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
     SafetensorsWriter writer;
     writer.set_metadata("format", "pt");
-    std::stable_sort(shards[i].begin(), shards[i].end(),
-                     [](const auto* a, const auto* b) { return a->type->bytes > b->type->bytes; });
+    // Wide types first, so that every tensor is aligned to its type; otherwise as planned (the pointers lie in that
+    // order).
+    std::sort(shards[i].begin(), shards[i].end(), [](const PlannedTensor* a, const PlannedTensor* b) {
+      return a->type->bytes != b->type->bytes ? a->type->bytes > b->type->bytes : a < b;
+    });
     for (const PlannedTensor* t : shards[i]) {
       writer.declare(t->name, *t->type, t->shape);
       index["weight_map"][t->name] = name;

@@ -220,8 +220,9 @@ Status SafetensorsWriter::finish() {
 
 Status write_safetensors(const std::string& path, std::vector<TensorToWrite> tensors,
                          const std::map<std::string, std::string>& metadata) {
-  std::stable_sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
-    return a.tensor.type->bytes > b.tensor.type->bytes;
+  std::sort(tensors.begin(), tensors.end(), [](const TensorToWrite& a, const TensorToWrite& b) {
+    const int x = a.tensor.type->bytes, y = b.tensor.type->bytes;
+    return x != y ? x > y : a.name < b.name;
   });
   SafetensorsWriter writer;
   for (const auto& [key, value] : metadata) writer.set_metadata(key, value);
