@@ -79,8 +79,7 @@ Result<int> generate(const Options& options) {
       if (words)
         print(shown(event.text));
       else
-        for (const int32_t id : event.ids)
-          print((ids.empty() && &id == event.ids.data() ? "" : ",") + std::to_string(id));
+        print((ids.empty() || event.ids.empty() ? "" : ",") + fmt::format("{}", fmt::join(event.ids, ",")));
       flush();
     } else {
       writing.update(static_cast<int64_t>(ids.size() + event.ids.size()));

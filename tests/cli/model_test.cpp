@@ -297,7 +297,7 @@ TEST(Bench, MeasuresBesideThePeaks) {
   EXPECT_NE(ran.err.find("embedded default"), std::string::npos);
   EXPECT_NE(ran.err.find("100000"), std::string::npos);
   const Json j = ran.json();
-  EXPECT_EQ(j["skipped_depths"], Json({100000}));
+  EXPECT_EQ(j["skipped_depths"], Json::array({100000}));
   ASSERT_EQ(j["results"].size(), 6u);  // two depths: prefill, and decode of two batches
   for (const Json& result : j["results"]) {
     EXPECT_GT(result["tokens_per_second"], 0);

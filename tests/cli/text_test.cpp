@@ -43,8 +43,8 @@ TEST(Text, ControlTokensCountOnlyWhereAskedFor) {
   const std::string bos = "<｜begin▁of▁sentence｜>";
   const Json plain = run({"tokenize", mini(), "--text", bos, "--json"}).json()["ids"];
   EXPECT_GT(plain.size(), 1u);
-  EXPECT_EQ(run({"tokenize", mini(), "--text", bos, "--special", "--json"}).json()["ids"], Json({0}));
-  EXPECT_EQ(run({"tokenize", mini(), "--text", "", "--bos", "--json"}).json()["ids"], Json({0}));
+  EXPECT_EQ(run({"tokenize", mini(), "--text", bos, "--special", "--json"}).json()["ids"], Json::array({0}));
+  EXPECT_EQ(run({"tokenize", mini(), "--text", "", "--bos", "--json"}).json()["ids"], Json::array({0}));
   EXPECT_EQ(run({"tokenize", mini(), "--text", "", "--json"}).json()["ids"], Json::array());
 }
 
