@@ -207,7 +207,9 @@ Result<std::unique_ptr<Checkpoint>> Checkpoint::open(const std::string& path) {
   const std::string name = file.filename().string();
   const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
   if (name.ends_with(".safetensors") || name == kIndex) {
-    SONDE_CHECK(impl.open_folder(folder, file));
+    // One of several files stands for them all.
+    const bool shard = name.find("-of-") != std::string::npos && is_file(folder / kIndex);
+    SONDE_CHECK(impl.open_folder(folder, shard ? folder / kIndex : file));
   } else if (name == "tokenizer.json" || name == "config.json") {
     SONDE_CHECK(impl.open_folder(folder, std::nullopt));
   } else {

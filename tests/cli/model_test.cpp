@@ -58,6 +58,14 @@ TEST(Inspect, NeedsNeitherTokenizerNorDialect) {
   EXPECT_EQ(gguf.json()["tokenizer"]["size"], 512);
 }
 
+TEST(Inspect, TheFirstOfSeveralFilesStandsForAll) {
+  const std::string folder = find_golden("models/v3-bf16");
+  const Json whole = run({"inspect", folder, "--json"}).json();
+  const Json first = run({"inspect", folder + "/model-00001-of-000003.safetensors", "--json"}).json();
+  EXPECT_EQ(first["tensors"], whole["tensors"]);
+  EXPECT_EQ(whole["tensors"]["count"], 351);
+}
+
 TEST(Inspect, CheckFindsNotANumber) {
   const Folder folder;
   const std::string from = find_golden("models/qwen2-tied-bf16");
