@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 #include "cli/command.h"
 #include "cli/interrupt.h"
@@ -58,8 +60,8 @@ Result<int> generate(const Options& options) {
   const auto prompt_tokens = static_cast<int64_t>(request.prompt.size());
 
   const Interrupt interrupt;
-  ProgressLine reading("reading the prompt", prompt_tokens, "tokens"),
-      writing("generating", std::max<int64_t>(0, options.max_tokens), "tokens");
+  ProgressLine reading("reading the prompt", prompt_tokens, "tokens");
+  std::optional<ProgressLine> writing;
   const int64_t chunk = std::max<int64_t>(1, engine->options().prefill_chunk);
   SONDE_TRY(const std::unique_ptr<Stream> stream, engine->submit(std::move(request)));
   const bool words = engine->tokenizer() != nullptr;
@@ -70,10 +72,10 @@ Result<int> generate(const Options& options) {
   for (int state = 0; (state = stream->next_for(event, 50)) >= 0;) {
     if (Interrupt::requested() && !std::exchange(cancelled, true)) stream->cancel();
     if (state == 0) {
-      if (ids.empty()) reading.update(std::min(engine->stats().steps * chunk, prompt_tokens));
+      if (!writing) reading.update(std::min(engine->stats().steps * chunk, prompt_tokens));
       continue;
     }
-    if (ids.empty()) reading.clear();
+    if (!writing) reading.clear(), writing.emplace("generating", std::max<int64_t>(0, options.max_tokens), "tokens");
     if (event.error) return *event.error;
     if (!options.json) {
       if (words)
@@ -82,13 +84,13 @@ Result<int> generate(const Options& options) {
         print((ids.empty() || event.ids.empty() ? "" : ",") + fmt::format("{}", fmt::join(event.ids, ",")));
       flush();
     } else {
-      writing.update(static_cast<int64_t>(ids.size() + event.ids.size()));
+      writing->update(static_cast<int64_t>(ids.size() + event.ids.size()));
     }
     ids.insert(ids.end(), event.ids.begin(), event.ids.end());
     text += event.text;
     if (!event.finish_reason.empty()) last = event;
   }
-  writing.clear();
+  writing.reset();
   const Usage& usage = last.usage;
   if (options.json) {
     Json json = {{"ids", ids}, {"text", nullptr}, {"finish_reason", last.finish_reason}};

@@ -89,9 +89,10 @@ Result<int> plan(const Options& options) {
                   {"binds", empty.memory_binds ? "memory" : "arithmetic"}}}});
   } else {
     const auto line = [](const char* name, const std::string& text) { print(fmt::format("{:<10} {}\n", name, text)); };
-    line("model",
-         fmt::format("{}, {} parameters, {} active", config.model_type, count_text(static_cast<double>(s.parameters)),
-                     count_text(static_cast<double>(s.active_parameters))));
+    std::string parameters = count_text(static_cast<double>(s.parameters)) + " parameters";
+    if (config.n_routed_experts > 0)
+      parameters += ", " + count_text(static_cast<double>(s.active_parameters)) + " active";
+    line("model", config.model_type + ", " + parameters);
     line("memory", fmt::format("{} needed, {} available", bytes_text(need), size(available)));
     line("", fmt::format("{} weights, {} beside them, {} activations, {} cache", size(s.bytes), size(s.owned_bytes),
                          size(memory.activation_bytes), bytes_text(cache)));

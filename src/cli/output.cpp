@@ -70,7 +70,7 @@ nlohmann::ordered_json error_json(const Error& error) {
 
 int fail(const Error& error) {
   to_stderr(json_errors ? dump({{"error", error_json(error)}}) : "sonde: " + one_line(error.message()));
-  return kFailure;
+  return error.code == Code::kCancelled ? kInterrupted : kFailure;
 }
 
 int usage_error(const std::string& message) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 
 #include "cli/interrupt.h"
@@ -134,7 +135,8 @@ Result<Reply> run_turn(Engine& engine, const Conversation& conversation, const R
   Screen screen;
   // Until the first token comes, the prompt is being read, a chunk a step; then tokens are counted where nothing shows
   // them.
-  ProgressLine reading("reading the prompt", turn->prompt_tokens(), "tokens"), writing("answering", 0, "tokens");
+  ProgressLine reading("reading the prompt", turn->prompt_tokens(), "tokens");
+  std::optional<ProgressLine> writing;
   const int64_t steps = engine.stats().steps, chunk = std::max<int64_t>(1, engine.options().prefill_chunk);
   int64_t tokens = 0;
   bool cancelled = false;
@@ -142,15 +144,15 @@ Result<Reply> run_turn(Engine& engine, const Conversation& conversation, const R
   for (int state = 0; (state = turn->next_for(event, kPollMilliseconds)) >= 0;) {
     if (Interrupt::requested() && !std::exchange(cancelled, true)) turn->cancel();
     if (state == 0) {
-      if (tokens == 0) reading.update(std::min((engine.stats().steps - steps) * chunk, turn->prompt_tokens()));
+      if (!writing) reading.update(std::min((engine.stats().steps - steps) * chunk, turn->prompt_tokens()));
       continue;
     }
-    if (tokens == 0) reading.clear();
+    if (!writing) reading.clear(), writing.emplace("answering", 0, "tokens");
     tokens += static_cast<int64_t>(event.ids.size());
     if (show)
       screen.add(event.delta);
     else
-      writing.update(tokens);
+      writing->update(tokens);
     if (event.error) return *event.error;
     if (!event.finish_reason.empty()) {
       reply.finish_reason = event.finish_reason;
@@ -158,7 +160,7 @@ Result<Reply> run_turn(Engine& engine, const Conversation& conversation, const R
       reply.seed = event.seed;
     }
   }
-  writing.clear();
+  writing.reset();
   reply.message = turn->message();
   if (show) screen.finish(reply.message);
   return reply;
