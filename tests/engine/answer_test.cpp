@@ -17,7 +17,9 @@ Fake lettered(std::vector<int32_t> end_tokens = {}) {
 
 // Only these tokens can come, greedily in turns of chance.
 Request among(std::vector<int32_t> ids, int64_t count) {
-  Request r{.prompt = {1, 2, 3}, .max_tokens = count};
+  Request r;
+  r.prompt = {1, 2, 3};
+  r.max_tokens = count;
   for (int32_t id : ids) r.sampling.logit_bias[id] = 100;
   r.sampling.seed = 3;
   return r;

@@ -9,7 +9,9 @@ namespace sonde::test {
 namespace {
 
 Request request(std::vector<int32_t> prompt, int64_t count, uint64_t seed = 1, double temperature = 1) {
-  Request r{.prompt = std::move(prompt), .max_tokens = count};
+  Request r;
+  r.prompt = std::move(prompt);
+  r.max_tokens = count;
   r.sampling.seed = seed;
   r.sampling.temperature = temperature;
   return r;
@@ -318,7 +320,9 @@ TEST(Engine, DecodesWhileAPromptIsRead) {
 
 TEST(Engine, GivesAFreshSeedAndReportsIt) {
   Fake fake = fake_engine(true, {.threads = 1});
-  Request r{.prompt = random_prompt(10, 1), .max_tokens = 30};
+  Request r;
+  r.prompt = random_prompt(10, 1);
+  r.max_tokens = 30;
   const Collected a = answer(*fake.engine, r), b = answer(*fake.engine, r);
   EXPECT_NE(a.seed, b.seed);
   r.sampling.seed = a.seed;

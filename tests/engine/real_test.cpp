@@ -72,7 +72,9 @@ class Real : public testing::TestWithParam<std::string> {
     return out;
   }
   Request request(int64_t length, uint64_t seed, int64_t tokens = 12) const {
-    Request r{.max_tokens = tokens, .ignore_eos = true};
+    Request r;
+    r.max_tokens = tokens;
+    r.ignore_eos = true;
     for (int64_t i = 0; i < length; ++i)
       r.prompt.push_back(static_cast<int32_t>(mix(seed, static_cast<uint64_t>(i)) % kIds));
     r.sampling.temperature = 0;
