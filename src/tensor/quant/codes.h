@@ -13,6 +13,9 @@ using Codes = int8_t __attribute__((vector_size(16)));
 using UCodes = uint8_t __attribute__((vector_size(16)));
 using Words = uint64_t __attribute__((vector_size(16)));
 
+// Keeps an array in memory, from where a broadcast costs nothing; out of a register it takes a shuffle.
+#define SONDE_IN_MEMORY(array) __asm__("" : "+m"(array))
+
 inline UCodes load_codes(const uint8_t* p) { return load<UCodes>(p); }
 inline UCodes low_nibbles(UCodes q) { return q & 15; }
 inline UCodes high_nibbles(UCodes q) { return q >> 4; }

@@ -29,6 +29,7 @@ inline KSteps k_steps(const uint8_t* b, float d, float dmin) {
   KSteps steps;
   emit(both, d, steps.step);
   emit(both, -dmin, steps.shift);
+  SONDE_IN_MEMORY(steps);
   return steps;
 }
 

@@ -17,21 +17,20 @@ struct Q6_K {
       const float d = half(p + 208);
       float steps[16];
       emit(load_codes(p + 192), d, steps);
-      for (int h = 0; h < 2; ++h, out += 128) {
-        const uint8_t *low = p + 64 * h, *high = p + 128 + 32 * h;
-        const UCodes a0 = load_codes(low), a1 = load_codes(low + 16), b0 = load_codes(low + 32),
-                     b1 = load_codes(low + 48);
-        const UCodes h0 = load_codes(high), h1 = load_codes(high + 16);
-        const float* step = steps + 8 * h;
-        emit((low_nibbles(a0) | (h0 << 4 & 0x30)) - 32, step[0], out);
-        emit((low_nibbles(a1) | (h1 << 4 & 0x30)) - 32, step[1], out + 16);
-        emit((low_nibbles(b0) | (h0 << 2 & 0x30)) - 32, step[2], out + 32);
-        emit((low_nibbles(b1) | (h1 << 2 & 0x30)) - 32, step[3], out + 48);
-        emit((high_nibbles(a0) | (h0 & 0x30)) - 32, step[4], out + 64);
-        emit((high_nibbles(a1) | (h1 & 0x30)) - 32, step[5], out + 80);
-        emit((high_nibbles(b0) | (h0 >> 2 & 0x30)) - 32, step[6], out + 96);
-        emit((high_nibbles(b1) | (h1 >> 2 & 0x30)) - 32, step[7], out + 112);
+      uint8_t codes[256];
+      for (int h = 0; h < 2; ++h) {
+        const uint8_t* __restrict low = p + 64 * h;
+        const uint8_t* __restrict high = p + 128 + 32 * h;
+        uint8_t* __restrict c = codes + 128 * h;
+        for (int k = 0; k < 32; ++k) c[k] = uint8_t(((low[k] & 15) | (high[k] << 4 & 0x30)) - 32);
+        for (int k = 0; k < 32; ++k) c[32 + k] = uint8_t(((low[32 + k] & 15) | (high[k] << 2 & 0x30)) - 32);
+        for (int k = 0; k < 32; ++k) c[64 + k] = uint8_t((low[k] >> 4 | (high[k] & 0x30)) - 32);
+        for (int k = 0; k < 32; ++k) c[96 + k] = uint8_t((low[32 + k] >> 4 | (high[k] >> 2 & 0x30)) - 32);
       }
+      SONDE_IN_MEMORY(steps);
+      SONDE_IN_MEMORY(codes);
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; ++r, out += 16) emit(load_codes(codes + 16 * r), steps[r], out);
     }
   }
 
