@@ -1,8 +1,8 @@
 // Which dialect a checkpoint speaks.
-#include <array>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <openssl/sha.h>
+#include <array>
 
 #include "text/dialect.h"
 #include "text/template_dialect.h"
@@ -40,7 +40,8 @@ std::string sha256(std::string_view text) {
 // The distills share one template: the model's kind, else its vocabulary, says which one it is.
 bool is_llama(const Checkpoint& checkpoint, const Tokenizer* tokenizer) {
   const nlohmann::json& config = checkpoint.config();
-  if (config.is_object() && config.contains("model_type") && config["model_type"].is_string()) return config["model_type"] == "llama";
+  if (config.is_object() && config.contains("model_type") && config["model_type"].is_string())
+    return config["model_type"] == "llama";
   return tokenizer && !tokenizer->find("<|fim_prefix|>");  // Qwen's vocabulary keeps it
 }
 
@@ -53,7 +54,8 @@ TemplateVariables special_tokens(const Checkpoint& checkpoint, const Tokenizer* 
     if (config.is_object() && config.contains(name)) {
       const nlohmann::json& value = config[name];
       if (value.is_string()) text = value.get<std::string>();
-      if (value.is_object() && value.contains("content") && value["content"].is_string()) text = value["content"].get<std::string>();
+      if (value.is_object() && value.contains("content") && value["content"].is_string())
+        text = value["content"].get<std::string>();
     } else if (id && tokenizer) {
       text = tokenizer->piece(*id);
     } else {
@@ -69,23 +71,28 @@ TemplateVariables special_tokens(const Checkpoint& checkpoint, const Tokenizer* 
 }
 
 std::string describe(const TemplateDialect& dialect) {
-  static constexpr std::array<std::string_view, 5> kCalls = {"none", "DeepSeek-V3 blocks", "DeepSeek-V3.1 blocks", "<tool_call> JSON", "JSON answers"};
+  static constexpr std::array<std::string_view, 5> kCalls = {"none", "DeepSeek-V3 blocks", "DeepSeek-V3.1 blocks",
+                                                             "<tool_call> JSON", "JSON answers"};
   std::string thoughts = "none";
   if (dialect.style().reasoning == Reasoning::kTags) {
     const auto open = thought_at_end(dialect.generation_prompt());
     thoughts = !open ? "where the model opens them" : *open ? "opened by the prompt" : "closed by the prompt";
   }
-  return fmt::format("the chat template is not a published one known here, it is interpreted; thoughts: {}; tool calls: {}", thoughts,
-                     kCalls[static_cast<size_t>(dialect.style().calls)]);
+  return fmt::format(
+      "the chat template is not a published one known here, it is interpreted; thoughts: {}; tool calls: {}", thoughts,
+      kCalls[static_cast<size_t>(dialect.style().calls)]);
 }
 
-std::string dialect_hint() { return fmt::format("name a dialect with --dialect: {}", fmt::join(dialect_names(), ", ")); }
+std::string dialect_hint() {
+  return fmt::format("name a dialect with --dialect: {}", fmt::join(dialect_names(), ", "));
+}
 
 }  // namespace
 
 Result<ChosenDialect> choose_dialect(const Checkpoint& checkpoint, const Tokenizer* tokenizer) {
   std::string_view source = checkpoint.chat_template();
-  if (source.empty()) return Error{Code::kUnsupported, "there is no chat template", checkpoint.path(), "", "", dialect_hint()};
+  if (source.empty())
+    return Error{Code::kUnsupported, "there is no chat template", checkpoint.path(), "", "", dialect_hint()};
   std::string_view trimmed = source;
   while (trimmed.ends_with('\n') || trimmed.ends_with('\r')) trimmed.remove_suffix(1);
   const std::string digest = sha256(trimmed);

@@ -1,9 +1,9 @@
 #include "text/dialect.h"
 
-#include <algorithm>
-#include <array>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <algorithm>
+#include <array>
 
 #include "text/dialects/native.h"
 
@@ -12,8 +12,9 @@ namespace {
 
 // One line for each dialect, in the order of --dialect's help.
 constexpr std::array kNative = {
-    &deepseek_v2, &deepseek_v2_5, &deepseek_v3,     &deepseek_v3_0324, &deepseek_r1, &deepseek_r1_0528, &deepseek_v3_1,
-    &r1_distill_qwen, &r1_distill_llama, &qwen2_5, &qwen3,             &llama3,      &llama3_1,         &smollm2,
+    &deepseek_v2,   &deepseek_v2_5,   &deepseek_v3,      &deepseek_v3_0324, &deepseek_r1, &deepseek_r1_0528,
+    &deepseek_v3_1, &r1_distill_qwen, &r1_distill_llama, &qwen2_5,          &qwen3,       &llama3,
+    &llama3_1,      &smollm2,
 };
 
 class Native final : public Dialect {
@@ -42,7 +43,8 @@ class Native final : public Dialect {
 bool deeper_than(const OrderedJson& value, int levels) {
   if (!value.is_structured()) return false;
   if (levels == 0) return true;
-  return std::any_of(value.begin(), value.end(), [&](const OrderedJson& item) { return deeper_than(item, levels - 1); });
+  return std::any_of(value.begin(), value.end(),
+                     [&](const OrderedJson& item) { return deeper_than(item, levels - 1); });
 }
 
 constexpr int kMaxJsonDepth = 200;
@@ -62,7 +64,12 @@ Status check_conversation(const Conversation& conversation) {
     return bad_conversation("tools must be an array or null", conversation.tools);
   }
   if (deeper_than(conversation.messages, kMaxJsonDepth) || deeper_than(conversation.tools, kMaxJsonDepth)) {
-    return Error{Code::kTooLarge, "values are nested too deeply", "conversation", fmt::format("at most {} levels", kMaxJsonDepth), "", ""};
+    return Error{Code::kTooLarge,
+                 "values are nested too deeply",
+                 "conversation",
+                 fmt::format("at most {} levels", kMaxJsonDepth),
+                 "",
+                 ""};
   }
   return {};
 }
@@ -83,7 +90,8 @@ Result<std::shared_ptr<const Dialect>> dialect_by_name(std::string_view name) {
   for (const auto& dialect : kNative) {
     if (dialect().name == name) return std::shared_ptr<const Dialect>(std::make_shared<Native>(dialect()));
   }
-  return Error{Code::kNotFound,   "unknown dialect", "--dialect", fmt::format("one of {}", fmt::join(dialect_names(), ", ")),
+  return Error{Code::kNotFound,   "unknown dialect",
+               "--dialect",       fmt::format("one of {}", fmt::join(dialect_names(), ", ")),
                std::string(name), ""};
 }
 
@@ -96,11 +104,13 @@ void repair(Conversation& conversation) {
       content = "";
     } else if (content.is_array()) {
       const auto is_text = [](const OrderedJson& part) {
-        return part.is_string() || (field_is(part, "type", "text") && find_field(part, "text") && find_field(part, "text")->is_string());
+        return part.is_string() ||
+               (field_is(part, "type", "text") && find_field(part, "text") && find_field(part, "text")->is_string());
       };
       if (!std::all_of(content.begin(), content.end(), is_text)) continue;  // render() says what is wrong with it
       std::string joined;
-      for (const OrderedJson& part : content) joined += part.is_string() ? part.get<std::string>() : part["text"].get<std::string>();
+      for (const OrderedJson& part : content)
+        joined += part.is_string() ? part.get<std::string>() : part["text"].get<std::string>();
       content = std::move(joined);
     }
     // An absent list and an empty or null one mean the same; templates ask whether the key is there.
@@ -111,7 +121,8 @@ void repair(Conversation& conversation) {
     for (OrderedJson& call : message["tool_calls"]) {
       if (!call.is_object()) continue;
       if (!call.contains("type")) call["type"] = "function";
-      if (OrderedJson* function = call.contains("function") ? &call["function"] : nullptr; function && function->is_object()) {
+      if (OrderedJson* function = call.contains("function") ? &call["function"] : nullptr;
+          function && function->is_object()) {
         if (!function->contains("arguments") || (*function)["arguments"].is_null()) (*function)["arguments"] = "{}";
       }
     }

@@ -1,6 +1,6 @@
 // Ids of a prompt whose parts are told apart: what a message says can never become a control token.
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 #include <unordered_map>
 
 #include "text/dialect.h"
@@ -36,7 +36,8 @@ class AddedTokens {
     const auto [it, fresh] = known_.try_emplace(id, false);
     if (fresh) {
       const std::string_view piece = tokenizer_.piece(id);
-      it->second = !piece.empty() && (tokenizer_.is_control(id) || tokenizer_.encode(piece, Special::kNone) != std::vector<int32_t>{id});
+      it->second = !piece.empty() &&
+                   (tokenizer_.is_control(id) || tokenizer_.encode(piece, Special::kNone) != std::vector<int32_t>{id});
     }
     return it->second;
   }
@@ -46,7 +47,8 @@ class AddedTokens {
 };
 
 void find_all(std::string_view text, std::string_view mark, int32_t id, std::vector<Cut>& cuts) {
-  for (size_t at = text.find(mark); at != text.npos; at = text.find(mark, at + mark.size())) cuts.push_back({at, at + mark.size(), id});
+  for (size_t at = text.find(mark); at != text.npos; at = text.find(mark, at + mark.size()))
+    cuts.push_back({at, at + mark.size(), id});
 }
 
 bool is_think_tag(std::string_view token) { return token == "<think>" || token == "</think>"; }
@@ -68,12 +70,20 @@ Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Dialect& 
   }
   for (std::string_view control : dialect.controls()) {
     if (tokenizer.find(control)) continue;
-    const bool needed = is_think_tag(control) ? text.find(control) != text.npos : std::any_of(own.begin(), own.end(), [&](const auto& stretch) {
-      return std::string_view(text).substr(stretch.first, stretch.second - stretch.first).find(control) != std::string_view::npos;
-    });
+    const bool needed =
+        is_think_tag(control)
+            ? text.find(control) != text.npos
+            : std::any_of(own.begin(), own.end(), [&](const auto& stretch) {
+                return std::string_view(text).substr(stretch.first, stretch.second - stretch.first).find(control) !=
+                       std::string_view::npos;
+              });
     if (needed) {
-      return Error{Code::kNotFound, fmt::format("the prompt of dialect {} needs a token that this vocabulary lacks", dialect.name()), "", "",
-                   std::string(control), "the dialect does not belong to this model"};
+      return Error{Code::kNotFound,
+                   fmt::format("the prompt of dialect {} needs a token that this vocabulary lacks", dialect.name()),
+                   "",
+                   "",
+                   std::string(control),
+                   "the dialect does not belong to this model"};
     }
   }
   std::vector<Cut> cuts;
@@ -83,7 +93,8 @@ Result<std::vector<int32_t>> encode_prompt(const Prompt& prompt, const Dialect& 
     const auto id = tokenizer.find(tag);
     if (id && tokenizer.encode(tag, Special::kThink) == std::vector<int32_t>{*id}) find_all(text, tag, *id, cuts);
   }
-  std::sort(cuts.begin(), cuts.end(), [](const Cut& a, const Cut& b) { return a.begin != b.begin ? a.begin < b.begin : a.end > b.end; });
+  std::sort(cuts.begin(), cuts.end(),
+            [](const Cut& a, const Cut& b) { return a.begin != b.begin ? a.begin < b.begin : a.end > b.end; });
   std::vector<int32_t> ids;
   size_t at = 0;
   const auto plain_to = [&](size_t end) {

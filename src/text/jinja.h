@@ -23,7 +23,8 @@ class JinjaTemplate {
  public:
   static Result<std::unique_ptr<JinjaTemplate>> parse(std::string_view source);
   ~JinjaTemplate();
-  // messages, tools, add_generation_prompt, `variables` (bos_token, eos_token ...), thinking and enable_thinking where they are set.
+  // messages, tools, add_generation_prompt, `variables` (bos_token, eos_token ...), thinking and enable_thinking where
+  // they are set.
   Result<Prompt> render(const Conversation& conversation, const TemplateVariables& variables) const;
   // Smaller bounds, for texts from strangers (fuzzing).
   void limit(int64_t steps, int64_t bytes);

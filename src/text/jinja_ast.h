@@ -19,23 +19,24 @@ using Nodes = std::vector<NodePtr>;
 struct Node {
   enum class Kind {
     // Statements. kids: expressions, body and other: statements.
-    kData,       // value
-    kOutput,     // kids[0]
-    kIf,         // kids[0], body, other (an elif is an if inside other)
-    kFor,        // names: targets; kids[0]: what; kids[1]: condition or null; body, other
-    kSet,        // names: targets (or kids[1] is an attribute of a namespace); kids[0]: value
-    kSetBlock,   // names[0], body; kids[0]: filters over the body or null
-    kMacro,      // name, names: parameters, kids: defaults of the last ones, body
-    kWith,       // names, kids, body
-    kFilter,     // kids[0]: filters over the body, body
-    kScope,      // body
+    kData,      // value
+    kOutput,    // kids[0]
+    kIf,        // kids[0], body, other (an elif is an if inside other)
+    kFor,       // names: targets; kids[0]: what; kids[1]: condition or null; body, other
+    kSet,       // names: targets (or kids[1] is an attribute of a namespace); kids[0]: value
+    kSetBlock,  // names[0], body; kids[0]: filters over the body or null
+    kMacro,     // name, names: parameters, kids: defaults of the last ones, body
+    kWith,      // names, kids, body
+    kFilter,    // kids[0]: filters over the body, body
+    kScope,     // body
     kBreak,
     kContinue,
     // Expressions.
-    kConstant,   // value
-    kBodyText,   // the captured body, inside kids[0] of kSetBlock and kFilter
-    kName,       // name
-    kList, kTuple,
+    kConstant,  // value
+    kBodyText,  // the captured body, inside kids[0] of kSetBlock and kFilter
+    kName,      // name
+    kList,
+    kTuple,
     kDict,       // kids: key, value, key, value ...
     kAttribute,  // kids[0].name
     kItem,       // kids[0][kids[1]]
@@ -43,10 +44,14 @@ struct Node {
     kCall,       // kids[0](kids[1]..., named...)
     kApply,      // kids[0] | name(kids[1]..., named...)
     kTest,       // kids[0] is name(kids[1]...)
-    kNot, kNegative, kPositive, kAnd, kOr,
-    kBinary,     // name: operator
-    kCompare,    // kids[0] names[0] kids[1] names[1] kids[2] ...
-    kChoice,     // kids[0] if kids[1] else kids[2] or null
+    kNot,
+    kNegative,
+    kPositive,
+    kAnd,
+    kOr,
+    kBinary,   // name: operator
+    kCompare,  // kids[0] names[0] kids[1] names[1] kids[2] ...
+    kChoice,   // kids[0] if kids[1] else kids[2] or null
   };
   Kind kind;
   int line;

@@ -1,7 +1,7 @@
 // Expressions.
+#include <fmt/format.h>
 #include <algorithm>
 #include <cmath>
-#include <fmt/format.h>
 
 #include "text/jinja_machine.h"
 
@@ -20,23 +20,30 @@ Value Machine::eval(const Node& node) {
 Value Machine::eval_node(const Node& node) {
   line_ = node.line;
   switch (node.kind) {
-    case Kind::kConstant: return node.value;
-    case Kind::kBodyText: return bodies_.empty() ? Value() : make_text(bodies_.back());
-    case Kind::kName: return look_up(node.name);
+    case Kind::kConstant:
+      return node.value;
+    case Kind::kBodyText:
+      return bodies_.empty() ? Value() : make_text(bodies_.back());
+    case Kind::kName:
+      return look_up(node.name);
     case Kind::kList:
     case Kind::kTuple: {
       std::vector<Value> items;
       for (const NodePtr& kid : node.kids) items.push_back(eval(*kid));
       return failed() ? Value() : make_list(std::move(items), node.kind == Kind::kTuple);
     }
-    case Kind::kDict: return eval_dict(node);
-    case Kind::kAttribute: return attribute(eval(*node.kids[0]), node.name);
+    case Kind::kDict:
+      return eval_dict(node);
+    case Kind::kAttribute:
+      return attribute(eval(*node.kids[0]), node.name);
     case Kind::kItem: {
       const Value object = eval(*node.kids[0]);
       return item(object, eval(*node.kids[1]));
     }
-    case Kind::kSlice: return eval_slice(node);
-    case Kind::kCall: return eval_call(node);
+    case Kind::kSlice:
+      return eval_slice(node);
+    case Kind::kCall:
+      return eval_call(node);
     case Kind::kApply: {
       const Value value = eval(*node.kids[0]);
       const Arguments arguments = eval_arguments(node);
@@ -48,11 +55,14 @@ Value Machine::eval_node(const Node& node) {
       const Arguments arguments = eval_arguments(node);
       return failed() ? Value() : Value::boolean(test(node.name, value, arguments));
     }
-    case Kind::kNot: return Value::boolean(!truthy(eval(*node.kids[0])));
+    case Kind::kNot:
+      return Value::boolean(!truthy(eval(*node.kids[0])));
     case Kind::kNegative:
     case Kind::kPositive: {
       const Value value = eval(*node.kids[0]);
-      if (!value.is_number()) return fail(fmt::format("bad operand type for unary {}: '{}'", node.kind == Kind::kNegative ? '-' : '+', type_name(value)));
+      if (!value.is_number())
+        return fail(fmt::format("bad operand type for unary {}: '{}'", node.kind == Kind::kNegative ? '-' : '+',
+                                type_name(value)));
       return node.kind == Kind::kPositive ? value : arithmetic("-", Value::integer(0), value);
     }
     case Kind::kAnd: {
@@ -63,12 +73,17 @@ Value Machine::eval_node(const Node& node) {
       Value left = eval(*node.kids[0]);
       return truthy(left) ? left : eval(*node.kids[1]);
     }
-    case Kind::kBinary: return eval_binary(node);
-    case Kind::kCompare: return eval_compare(node);
+    case Kind::kBinary:
+      return eval_binary(node);
+    case Kind::kCompare:
+      return eval_compare(node);
     case Kind::kChoice:
       if (truthy(eval(*node.kids[1]))) return eval(*node.kids[0]);
-      return node.kids[2] ? eval(*node.kids[2]) : Value::undefined("the inline if-expression evaluated to false and no else section was defined");
-    default: return fail("a statement where an expression should be");
+      return node.kids[2]
+                 ? eval(*node.kids[2])
+                 : Value::undefined("the inline if-expression evaluated to false and no else section was defined");
+    default:
+      return fail("a statement where an expression should be");
   }
 }
 
@@ -79,7 +94,8 @@ Value Machine::eval_dict(const Node& node) {
     Value value = eval(*node.kids[i + 1]);
     if (failed()) return {};
     if (key.is_list() || key.is_dict()) return fail(fmt::format("unhashable type: '{}'", type_name(key)));
-    if (value.is_dict() && value.as_dict().role != Dict::Role::kPlain) return fail("a namespace cannot be put into a dictionary");
+    if (value.is_dict() && value.as_dict().role != Dict::Role::kPlain)
+      return fail("a namespace cannot be put into a dictionary");
     dict->set(std::move(key), std::move(value));
   }
   if (dict->depth > kMaxValueDepth) return fail("values are nested too deeply");
@@ -115,7 +131,8 @@ Value Machine::eval_call(const Node& node) {
 
 Value Machine::attribute(const Value& object, std::string_view name) {
   if (failed()) return {};
-  if (object.is_undefined()) return fail(object.undefined_name().empty() ? "value is undefined" : object.undefined_name());
+  if (object.is_undefined())
+    return fail(object.undefined_name().empty() ? "value is undefined" : object.undefined_name());
   if (object.is_dict()) {
     if (const Value* value = object.as_dict().find(name)) return *value;
     return Value::undefined(fmt::format("'dict object' has no attribute '{}'", name));
@@ -126,7 +143,8 @@ Value Machine::attribute(const Value& object, std::string_view name) {
 Value Machine::item(const Value& object, const Value& key) {
   if (failed()) return {};
   if (object.is_undefined() || object.is_dict()) {
-    if (key.is_text() || object.is_undefined()) return attribute(object, key.is_text() ? key.as_text().view() : std::string_view());
+    if (key.is_text() || object.is_undefined())
+      return attribute(object, key.is_text() ? key.as_text().view() : std::string_view());
     const Value* value = object.as_dict().find(key);
     return value ? *value : Value::undefined(fmt::format("dict object has no element {}", to_text(key).str()));
   }
@@ -134,7 +152,8 @@ Value Machine::item(const Value& object, const Value& key) {
     const std::vector<size_t> starts = object.is_text() ? characters(object.as_text().view()) : std::vector<size_t>();
     const auto size = static_cast<int64_t>(object.is_text() ? starts.size() - 1 : object.as_list().items.size());
     const int64_t i = key.as_integer() < 0 ? key.as_integer() + size : key.as_integer();
-    if (i < 0 || i >= size) return Value::undefined(fmt::format("{} object has no element {}", type_name(object), key.as_integer()));
+    if (i < 0 || i >= size)
+      return Value::undefined(fmt::format("{} object has no element {}", type_name(object), key.as_integer()));
     const auto at = static_cast<size_t>(i);
     if (object.is_list()) return object.as_list().items[at];
     charge(size);
@@ -173,7 +192,8 @@ std::vector<Value> Machine::iterate(const Value& value) {
   if (value.is_text()) {
     if (!charge(static_cast<int64_t>(value.as_text().size()) * 64)) return items;
     const std::vector<size_t> starts = characters(value.as_text().view());
-    for (size_t i = 0; i + 1 < starts.size(); ++i) items.push_back(Value::text(value.as_text().sub(starts[i], starts[i + 1] - starts[i])));
+    for (size_t i = 0; i + 1 < starts.size(); ++i)
+      items.push_back(Value::text(value.as_text().sub(starts[i], starts[i + 1] - starts[i])));
     return items;
   }
   fail(fmt::format("'{}' object is not iterable", type_name(value)));
@@ -193,7 +213,8 @@ Value Machine::eval_slice(const Node& node) {
   }
   if (failed()) return {};
   if (object.is_undefined()) return fail(object.undefined_name());
-  if (!object.is_list() && !object.is_text()) return fail(fmt::format("'{}' object is not subscriptable", type_name(object)));
+  if (!object.is_list() && !object.is_text())
+    return fail(fmt::format("'{}' object is not subscriptable", type_name(object)));
   const std::vector<size_t> starts = object.is_text() ? characters(object.as_text().view()) : std::vector<size_t>();
   const auto size = static_cast<int64_t>(object.is_text() ? starts.size() - 1 : object.as_list().items.size());
   charge(size * 8);
@@ -260,7 +281,9 @@ Value Machine::eval_binary(const Node& node) {
     if (side->is_undefined()) return fail(side->undefined_name());
   }
   if (name == "+") return add(a, b);
-  const bool repeat = name == "*" && (a.is_text() || a.is_list() ? b.is_integer() || b.is_boolean() : (b.is_text() || b.is_list()) && (a.is_integer() || a.is_boolean()));
+  const bool repeat =
+      name == "*" && (a.is_text() || a.is_list() ? b.is_integer() || b.is_boolean()
+                                                 : (b.is_text() || b.is_list()) && (a.is_integer() || a.is_boolean()));
   if (!repeat) return arithmetic(name, a, b);
   const Value& what = a.is_text() || a.is_list() ? a : b;
   const int64_t times = std::max<int64_t>((&what == &a ? b : a).as_integer(), 0);
@@ -306,7 +329,8 @@ Value Machine::arithmetic(std::string_view name, const Value& a, const Value& b)
   } else if (name == "*") {
     overflow = __builtin_mul_overflow(x, y, &result);
   } else if (name == "**") {
-    if (y < 0) return x == 0 ? fail("division by zero") : Value::real(std::pow(static_cast<double>(x), static_cast<double>(y)));
+    if (y < 0)
+      return x == 0 ? fail("division by zero") : Value::real(std::pow(static_cast<double>(x), static_cast<double>(y)));
     result = 1;
     if (x == 0 || x == 1 || x == -1) {
       result = y == 0 ? 1 : x == -1 && y % 2 == 0 ? 1 : x;
@@ -358,7 +382,8 @@ bool Machine::contains(const Value& container, const Value& value) {
     if (!charge(weight_of(container))) return false;
     return std::any_of(items.begin(), items.end(), [&](const Value& other) { return equal(other, value); });
   }
-  if (container.is_dict() && container.as_dict().role == Dict::Role::kPlain) return container.as_dict().find(value) != nullptr;
+  if (container.is_dict() && container.as_dict().role == Dict::Role::kPlain)
+    return container.as_dict().find(value) != nullptr;
   fail(fmt::format("argument of type '{}' is not iterable", type_name(container)));
   return false;
 }

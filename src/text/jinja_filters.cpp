@@ -1,8 +1,9 @@
 // Filters: value | NAME.
+#include <fmt/format.h>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fmt/format.h>
+#include <list>
 #include <map>
 
 #include "text/jinja_machine.h"
@@ -31,7 +32,9 @@ Value keyed(Machine& machine, const Value& value, const Value* attribute) {
   return attribute && !attribute->is_none() ? machine.path(value, *attribute) : value;
 }
 
-Value folded(const Value& value) { return value.is_text() ? Value::text(map_case(value.as_text(), Case::kLower)) : value; }
+Value folded(const Value& value) {
+  return value.is_text() ? Value::text(map_case(value.as_text(), Case::kLower)) : value;
+}
 
 Value trim(Machine& machine, const Value& value, const Arguments& arguments) {
   return machine.call_method(Value::text(printed(machine, value)), "strip", arguments);
@@ -40,7 +43,8 @@ Value trim(Machine& machine, const Value& value, const Arguments& arguments) {
 Value length(Machine& machine, const Value& value, const Arguments&) {
   if (value.is_text()) return Value::integer(static_cast<int64_t>(character_count(value.as_text().view())));
   if (value.is_list()) return Value::integer(static_cast<int64_t>(value.as_list().items.size()));
-  if (value.is_dict() && value.as_dict().role == Dict::Role::kPlain) return Value::integer(static_cast<int64_t>(value.as_dict().items.size()));
+  if (value.is_dict() && value.as_dict().role == Dict::Role::kPlain)
+    return Value::integer(static_cast<int64_t>(value.as_dict().items.size()));
   if (value.is_undefined()) return Value::integer(0);
   return machine.fail(fmt::format("object of type '{}' has no len()", type_name(value)));
 }
@@ -60,7 +64,8 @@ Value tojson(Machine& machine, const Value& value, const Arguments& arguments) {
   style.indent = static_cast<int>(std::clamp<int64_t>(whole(machine, arguments.get(1, "indent"), -1), -1, 64));
   style.ascii = flag(arguments.get(0, "ensure_ascii"), false);
   style.sorted = flag(arguments.get(3, "sort_keys"), false);
-  if (const Value* separators = arguments.get(2, "separators"); separators && separators->is_list() && separators->as_list().items.size() == 2) {
+  if (const Value* separators = arguments.get(2, "separators");
+      separators && separators->is_list() && separators->as_list().items.size() == 2) {
     style.comma = to_text(separators->as_list().items[0]).str();
     style.colon = to_text(separators->as_list().items[1]).str();
   }
@@ -70,8 +75,10 @@ Value tojson(Machine& machine, const Value& value, const Arguments& arguments) {
 }
 
 Value fromjson(Machine& machine, const Value& value, const Arguments&) {
-  if (!value.is_text() || !machine.charge(static_cast<int64_t>(value.as_text().size()) * 32)) return machine.fail("from_json takes a string");
-  const auto json = nlohmann::ordered_json::parse(value.as_text().str(), [](int depth, auto, auto&) { return depth < kMaxValueDepth; }, false);
+  if (!value.is_text() || !machine.charge(static_cast<int64_t>(value.as_text().size()) * 32))
+    return machine.fail("from_json takes a string");
+  const auto json = nlohmann::ordered_json::parse(
+      value.as_text().str(), [](int depth, auto, auto&) { return depth < kMaxValueDepth; }, false);
   if (json.is_discarded()) return machine.fail("the text is not JSON");
   return from_json(json, value.as_text().all_own());
 }
@@ -122,7 +129,8 @@ Value map(Machine& machine, const Value& value, const Arguments& arguments) {
   Arguments rest;
   std::string_view name;
   if (!attribute) {
-    if (arguments.positional.empty() || !arguments.positional[0].is_text()) return machine.fail("map requires a filter argument");
+    if (arguments.positional.empty() || !arguments.positional[0].is_text())
+      return machine.fail("map requires a filter argument");
     name = arguments.positional[0].as_text().view();
     if (!has_filter(name)) return machine.fail(fmt::format("no filter named \"{}\"", name));
     rest.positional.assign(arguments.positional.begin() + 1, arguments.positional.end());
@@ -166,7 +174,9 @@ Value choose_by(Machine& machine, const Value& value, const Arguments& arguments
 
 Value list(Machine& machine, const Value& value, const Arguments&) { return machine.make_list(machine.iterate(value)); }
 
-Value string(Machine& machine, const Value& value, const Arguments&) { return machine.make_text(printed(machine, value)); }
+Value string(Machine& machine, const Value& value, const Arguments&) {
+  return machine.make_text(printed(machine, value));
+}
 
 Value integer(Machine& machine, const Value& value, const Arguments& arguments) {
   const Value* given = arguments.get(0, "default");
@@ -205,16 +215,19 @@ Value same(Machine&, const Value& value, const Arguments&) { return value; }
 
 Value items(Machine& machine, const Value& value, const Arguments&) {
   if (value.is_undefined()) return machine.make_list({});
-  if (!value.is_dict() || value.as_dict().role != Dict::Role::kPlain) return machine.fail("Can only get item pairs from a mapping.");
+  if (!value.is_dict() || value.as_dict().role != Dict::Role::kPlain)
+    return machine.fail("Can only get item pairs from a mapping.");
   return machine.call_method(value, "items", {});
 }
 
+// Keeps the order of equals. (std::stable_sort of libstdc++ 12 warns under clang.)
 bool sort_by(Machine& machine, std::vector<std::pair<Value, Value>>& keyed_items, bool reverse) {
-  const auto smaller = [&](const auto& a, const auto& b) {
+  std::list<std::pair<Value, Value>> sorted(keyed_items.begin(), keyed_items.end());
+  sorted.sort([&](const auto& a, const auto& b) {
     if (!machine.charge(16)) return false;
-    return reverse ? machine.less(b.first, a.first).value_or(false) : machine.less(a.first, b.first).value_or(false);
-  };
-  std::stable_sort(keyed_items.begin(), keyed_items.end(), smaller);
+    return (reverse ? machine.less(b.first, a.first) : machine.less(a.first, b.first)).value_or(false);
+  });
+  keyed_items.assign(sorted.begin(), sorted.end());
   return !machine.failed();
 }
 
@@ -273,7 +286,10 @@ Value reverse(Machine& machine, const Value& value, const Arguments&) {
 Value indent(Machine& machine, const Value& value, const Arguments& arguments) {
   const Text text = printed(machine, value);
   const Value* width = arguments.get(0, "width");
-  Text margin = width && width->is_text() ? width->as_text() : Text(std::string(static_cast<size_t>(std::clamp<int64_t>(whole(machine, width, 4), 0, 200)), ' '), true);
+  Text margin =
+      width && width->is_text()
+          ? width->as_text()
+          : Text(std::string(static_cast<size_t>(std::clamp<int64_t>(whole(machine, width, 4), 0, 200)), ' '), true);
   const bool at_first = flag(arguments.get(1, "first"), false), at_blank = flag(arguments.get(2, "blank"), false);
   Text out;
   size_t at = 0;
@@ -296,17 +312,22 @@ Value absolute(Machine& machine, const Value& value, const Arguments&) {
 
 Value rounded(Machine& machine, const Value& value, const Arguments& arguments) {
   if (!value.is_number()) return machine.fail("round takes a number");
-  const double scale = std::pow(10.0, static_cast<double>(std::clamp<int64_t>(whole(machine, arguments.get(0, "precision"), 0), -20, 20)));
+  const double scale = std::pow(
+      10.0, static_cast<double>(std::clamp<int64_t>(whole(machine, arguments.get(0, "precision"), 0), -20, 20)));
   const Value* method = arguments.get(1, "method");
   const std::string_view how = method && method->is_text() ? method->as_text().view() : std::string_view("common");
   const double scaled = value.as_real() * scale;
-  return Value::real((how == "ceil" ? std::ceil(scaled) : how == "floor" ? std::floor(scaled) : std::nearbyint(scaled)) / scale);
+  return Value::real((how == "ceil"    ? std::ceil(scaled)
+                      : how == "floor" ? std::floor(scaled)
+                                       : std::nearbyint(scaled)) /
+                     scale);
 }
 
 Value sum(Machine& machine, const Value& value, const Arguments& arguments) {
   const Value* start = arguments.get(1, "start");
   Value total = start ? *start : Value::integer(0);
-  for (const Value& item : machine.iterate(value)) total = machine.add(total, keyed(machine, item, arguments.get(0, "attribute")));
+  for (const Value& item : machine.iterate(value))
+    total = machine.add(total, keyed(machine, item, arguments.get(0, "attribute")));
   return total;
 }
 
@@ -315,7 +336,8 @@ Value extreme(Machine& machine, const Value& value, const Arguments& arguments) 
   std::optional<std::pair<Value, Value>> best;
   for (const Value& item : machine.iterate(value)) {
     Value key = folded(keyed(machine, item, arguments.get(1, "attribute")));
-    if (!best || (largest ? machine.less(best->first, key) : machine.less(key, best->first)).value_or(false)) best.emplace(std::move(key), item);
+    if (!best || (largest ? machine.less(best->first, key) : machine.less(key, best->first)).value_or(false))
+      best.emplace(std::move(key), item);
   }
   return best ? best->second : Value::undefined("No aggregated item, sequence was empty.");
 }
@@ -327,13 +349,42 @@ Value attr(Machine& machine, const Value& value, const Arguments& arguments) {
 
 const std::map<std::string_view, Filter>& table() {
   static const std::map<std::string_view, Filter> filters = {
-      {"abs", absolute}, {"attr", attr}, {"capitalize", with_case<Case::kCapitalize>}, {"count", length}, {"d", otherwise},
-      {"default", otherwise}, {"dictsort", dictsort}, {"first", first}, {"float", real}, {"from_json", fromjson}, {"indent", indent},
-      {"int", integer}, {"items", items}, {"join", join}, {"last", last}, {"length", length}, {"list", list},
-      {"lower", with_case<Case::kLower>}, {"map", map}, {"max", extreme<true>}, {"min", extreme<false>},
-      {"reject", choose_by<false, false>}, {"rejectattr", choose_by<true, false>}, {"replace", replace}, {"reverse", reverse},
-      {"round", rounded}, {"safe", same}, {"select", choose_by<false, true>}, {"selectattr", choose_by<true, true>}, {"sort", sort},
-      {"string", string}, {"sum", sum}, {"title", with_case<Case::kTitle>}, {"tojson", tojson}, {"trim", trim}, {"unique", unique},
+      {"abs", absolute},
+      {"attr", attr},
+      {"capitalize", with_case<Case::kCapitalize>},
+      {"count", length},
+      {"d", otherwise},
+      {"default", otherwise},
+      {"dictsort", dictsort},
+      {"first", first},
+      {"float", real},
+      {"from_json", fromjson},
+      {"indent", indent},
+      {"int", integer},
+      {"items", items},
+      {"join", join},
+      {"last", last},
+      {"length", length},
+      {"list", list},
+      {"lower", with_case<Case::kLower>},
+      {"map", map},
+      {"max", extreme<true>},
+      {"min", extreme<false>},
+      {"reject", choose_by<false, false>},
+      {"rejectattr", choose_by<true, false>},
+      {"replace", replace},
+      {"reverse", reverse},
+      {"round", rounded},
+      {"safe", same},
+      {"select", choose_by<false, true>},
+      {"selectattr", choose_by<true, true>},
+      {"sort", sort},
+      {"string", string},
+      {"sum", sum},
+      {"title", with_case<Case::kTitle>},
+      {"tojson", tojson},
+      {"trim", trim},
+      {"unique", unique},
       {"upper", with_case<Case::kUpper>},
   };
   return filters;

@@ -1,9 +1,9 @@
 #include "text/jinja_lexer.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <fmt/format.h>
 #include <optional>
 
 #include "text/python_text.h"
@@ -14,7 +14,9 @@ namespace {
 using Kind = Token::Kind;
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool starts_name(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80; }
+bool starts_name(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+}
 
 void put_utf8(std::string& out, uint32_t c) {
   if (c < 0x80) {
@@ -68,7 +70,8 @@ class Lexer {
   }
   bool at(std::string_view word) const { return source_.substr(at_).starts_with(word); }
   void advance(size_t count) {
-    line_ += static_cast<int>(std::count(source_.begin() + static_cast<ptrdiff_t>(at_), source_.begin() + static_cast<ptrdiff_t>(at_ + count), '\n'));
+    line_ += static_cast<int>(std::count(source_.begin() + static_cast<ptrdiff_t>(at_),
+                                         source_.begin() + static_cast<ptrdiff_t>(at_ + count), '\n'));
     at_ += count;
   }
   // Moves over the white space (Python's) at the cursor.
@@ -265,7 +268,8 @@ class Lexer {
   bool read_code(std::string_view digits, int base, std::string& out) {
     uint32_t code = 0;
     const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), code, base);
-    if (result.ec != std::errc() || result.ptr != digits.data() + digits.size() || code > 0x10ffff || (code >= 0xd800 && code < 0xe000)) {
+    if (result.ec != std::errc() || result.ptr != digits.data() + digits.size() || code > 0x10ffff ||
+        (code >= 0xd800 && code < 0xe000)) {
       fail("bad escape in a literal");
       return false;
     }

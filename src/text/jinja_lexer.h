@@ -1,4 +1,5 @@
-// Template text -> tokens, with the white-space rules of Jinja under trim_blocks and lstrip_blocks (as chat templates are rendered).
+// Template text -> tokens, with the white-space rules of Jinja under trim_blocks and lstrip_blocks (as chat templates
+// are rendered).
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,19 @@
 namespace sonde::jinja {
 
 struct Token {
-  enum class Kind { kData, kBlockBegin, kBlockEnd, kOutputBegin, kOutputEnd, kName, kText, kInteger, kReal, kOperator, kEnd };
+  enum class Kind {
+    kData,
+    kBlockBegin,
+    kBlockEnd,
+    kOutputBegin,
+    kOutputEnd,
+    kName,
+    kText,
+    kInteger,
+    kReal,
+    kOperator,
+    kEnd
+  };
   Kind kind;
   int line;
   std::string text;  // data, name, decoded literal, operator

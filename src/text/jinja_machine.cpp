@@ -1,7 +1,7 @@
 #include "text/jinja_machine.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 
 #include "text/jinja_lexer.h"
 
@@ -36,7 +36,8 @@ std::vector<size_t> characters(std::string_view text) {
 }
 
 size_t character_count(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
 
 Value Machine::fail(std::string what) {
@@ -58,7 +59,8 @@ Value Machine::make_text(Text text) {
 Value Machine::make_list(std::vector<Value> items, bool tuple) {
   auto list = std::make_shared<List>();
   for (const Value& value : items) {
-    if (value.is_dict() && value.as_dict().role != Dict::Role::kPlain) return fail("a namespace cannot be put into a list");
+    if (value.is_dict() && value.as_dict().role != Dict::Role::kPlain)
+      return fail("a namespace cannot be put into a list");
     list->depth = std::max(list->depth, 1 + depth_of(value));
     list->weight += weight_of(value);
     if (list->weight > kMaxWeight) return fail("the template makes too much data");
@@ -149,15 +151,21 @@ Machine::Flow Machine::run_one(const Node& node) {
   line_ = node.line;
   using Kind = Node::Kind;
   switch (node.kind) {
-    case Kind::kData: write(node.value.as_text()); break;
+    case Kind::kData:
+      write(node.value.as_text());
+      break;
     case Kind::kOutput: {
       const Value value = eval(*node.kids[0]);
       if (!failed() && walk(value)) write(to_text(value));
       break;
     }
-    case Kind::kIf: return run_all(truthy(eval(*node.kids[0])) ? node.body : node.other);
-    case Kind::kFor: return run_for(node);
-    case Kind::kSet: run_set(node); break;
+    case Kind::kIf:
+      return run_all(truthy(eval(*node.kids[0])) ? node.body : node.other);
+    case Kind::kFor:
+      return run_for(node);
+    case Kind::kSet:
+      run_set(node);
+      break;
     case Kind::kSetBlock:
     case Kind::kFilter: {
       scopes_.emplace_back();
@@ -173,7 +181,9 @@ Machine::Flow Machine::run_one(const Node& node) {
       }
       break;
     }
-    case Kind::kMacro: assign(node.name, Value::function({&node, {}})); break;
+    case Kind::kMacro:
+      assign(node.name, Value::function({&node, {}}));
+      break;
     case Kind::kWith: {
       std::vector<Value> values;
       for (const NodePtr& kid : node.kids) values.push_back(eval(*kid));
@@ -183,10 +193,14 @@ Machine::Flow Machine::run_one(const Node& node) {
       scopes_.pop_back();
       return flow;
     }
-    case Kind::kScope: return run_all(node.body);
-    case Kind::kBreak: return Flow::kBreak;
-    case Kind::kContinue: return Flow::kContinue;
-    default: fail("an expression where a statement should be");
+    case Kind::kScope:
+      return run_all(node.body);
+    case Kind::kBreak:
+      return Flow::kBreak;
+    case Kind::kContinue:
+      return Flow::kContinue;
+    default:
+      fail("an expression where a statement should be");
   }
   return Flow::kOn;
 }
@@ -253,7 +267,8 @@ Machine::Flow Machine::run_for(const Node& node) {
 Value Machine::call_macro(const Node& macro, const Arguments& arguments) {
   const Deeper deeper(*this);
   if (failed()) return {};
-  if (arguments.positional.size() > macro.names.size()) return fail(fmt::format("macro '{}' takes not more than {} argument(s)", macro.name, macro.names.size()));
+  if (arguments.positional.size() > macro.names.size())
+    return fail(fmt::format("macro '{}' takes not more than {} argument(s)", macro.name, macro.names.size()));
   for (const auto& [name, value] : arguments.named) {
     if (std::find(macro.names.begin(), macro.names.end(), name) == macro.names.end()) {
       return fail(fmt::format("macro '{}' takes no keyword argument '{}'", macro.name, name));

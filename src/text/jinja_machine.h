@@ -12,9 +12,9 @@
 namespace sonde::jinja {
 
 struct Limits {
-  int64_t steps = 50'000'000;     // nodes evaluated
+  int64_t steps = 50'000'000;        // nodes evaluated
   int64_t bytes = int64_t{1} << 30;  // bytes of texts and lists made, in all
-  int64_t output = 64 << 20;      // bytes of the prompt
+  int64_t output = 64 << 20;         // bytes of the prompt
 };
 inline constexpr int kMaxDepth = 800;       // nested evaluations, macros included
 inline constexpr int kMaxValueDepth = 250;  // nested lists and dictionaries
@@ -85,7 +85,7 @@ class Machine {
   std::vector<Scope> scopes_;  // [0]: the template's own
   size_t floor_ = 1;           // scopes below (but for [0]) belong to the callers of a macro
   Text* out_ = nullptr;
-  std::vector<Text> bodies_;   // captured bodies for kBodyText
+  std::vector<Text> bodies_;  // captured bodies for kBodyText
   std::optional<Error> error_;
 };
 

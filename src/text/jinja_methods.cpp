@@ -1,8 +1,8 @@
 // Methods of texts, lists and dictionaries, and the functions that every template may call.
-#include <algorithm>
-#include <ctime>
 #include <fmt/format.h>
 #include <utf8proc.h>
+#include <algorithm>
+#include <ctime>
 
 #include "text/jinja_machine.h"
 #include "text/jinja_text.h"
@@ -17,7 +17,8 @@ Text map_case(const Text& text, Case to) {
   for (size_t i = 0; i + 1 < starts.size(); ++i) {
     const std::string_view piece = text.view().substr(starts[i], starts[i + 1] - starts[i]);
     utf8proc_int32_t code = -1;
-    utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(piece.data()), static_cast<utf8proc_ssize_t>(piece.size()), &code);
+    utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(piece.data()),
+                     static_cast<utf8proc_ssize_t>(piece.size()), &code);
     const bool upper = to == Case::kUpper || ((to == Case::kTitle || to == Case::kCapitalize) && !word);
     const bool letter = code >= 0 && (utf8proc_tolower(code) != code || utf8proc_toupper(code) != code);
     word = to == Case::kCapitalize || letter;
@@ -57,7 +58,8 @@ std::string_view text_argument(Machine& machine, const Arguments& arguments, int
   return {};
 }
 
-int64_t integer_argument(Machine& machine, const Arguments& arguments, int i, std::string_view name, int64_t otherwise) {
+int64_t integer_argument(Machine& machine, const Arguments& arguments, int i, std::string_view name,
+                         int64_t otherwise) {
   const Value* value = arguments.get(i, name);
   if (!value || value->is_none()) return otherwise;
   if (value->is_integer() || value->is_boolean()) return value->as_integer();
@@ -104,7 +106,8 @@ Value split(Machine& machine, const Text& text, const Arguments& arguments, bool
   if (machine.failed()) return {};
   if (mark.empty()) return machine.fail("empty separator");
   std::vector<size_t> cuts;
-  for (size_t at = text.view().find(mark); at != std::string_view::npos; at = text.view().find(mark, at + mark.size())) cuts.push_back(at);
+  for (size_t at = text.view().find(mark); at != std::string_view::npos; at = text.view().find(mark, at + mark.size()))
+    cuts.push_back(at);
   if (limit >= 0 && cuts.size() > static_cast<size_t>(limit)) {
     const auto keep = static_cast<ptrdiff_t>(limit);
     from_right ? cuts.erase(cuts.begin(), cuts.end() - keep) : cuts.erase(cuts.begin() + keep, cuts.end());
@@ -134,7 +137,9 @@ bool affix(Machine& machine, const Text& text, const Arguments& arguments, bool 
   const Value* value = arguments.get(0, "prefix");
   if (value && value->is_list()) {
     for (const Value& one : value->as_list().items) {
-      if (one.is_text() && (prefix ? text.view().starts_with(one.as_text().view()) : text.view().ends_with(one.as_text().view()))) return true;
+      if (one.is_text() &&
+          (prefix ? text.view().starts_with(one.as_text().view()) : text.view().ends_with(one.as_text().view())))
+        return true;
     }
     return false;
   }
@@ -146,7 +151,8 @@ bool all_of(const Text& text, bool (*is)(utf8proc_int32_t)) {
   const std::vector<size_t> starts = characters(text.view());
   for (size_t i = 0; i + 1 < starts.size(); ++i) {
     utf8proc_int32_t code = -1;
-    utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.view().data() + starts[i]), static_cast<utf8proc_ssize_t>(starts[i + 1] - starts[i]), &code);
+    utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.view().data() + starts[i]),
+                     static_cast<utf8proc_ssize_t>(starts[i + 1] - starts[i]), &code);
     if (code < 0 || !is(code)) return false;
   }
   return !text.empty();
@@ -172,7 +178,8 @@ Value text_method(Machine& machine, const Text& text, std::string_view name, con
   if (name == "capitalize") return machine.make_text(map_case(text, Case::kCapitalize));
   if (name == "isdigit" || name == "isdecimal" || name == "isnumeric") return Value::boolean(all_of(text, is_digit));
   if (name == "isalpha") return Value::boolean(all_of(text, is_letter));
-  if (name == "isalnum") return Value::boolean(all_of(text, [](utf8proc_int32_t c) { return is_letter(c) || is_digit(c); }));
+  if (name == "isalnum")
+    return Value::boolean(all_of(text, [](utf8proc_int32_t c) { return is_letter(c) || is_digit(c); }));
   if (name == "isspace") return Value::boolean(!text.empty() && python_strip(text.view()).empty());
   if (name == "replace") {
     const std::string_view from = text_argument(machine, arguments, 0, "old");
@@ -185,12 +192,14 @@ Value text_method(Machine& machine, const Text& text, std::string_view name, con
   }
   if (name == "join") {
     const Value* list = arguments.get(0, "iterable");
-    return list ? machine.apply("join", *list, Arguments{{Value::text(text)}, {}}) : machine.fail("join() takes one argument");
+    return list ? machine.apply("join", *list, Arguments{{Value::text(text)}, {}})
+                : machine.fail("join() takes one argument");
   }
   if (name == "removeprefix" || name == "removesuffix") {
     const std::string_view part = text_argument(machine, arguments, 0, "prefix");
     const bool prefix = name == "removeprefix";
-    if (machine.failed() || (prefix ? !text.view().starts_with(part) : !text.view().ends_with(part))) return Value::text(text);
+    if (machine.failed() || (prefix ? !text.view().starts_with(part) : !text.view().ends_with(part)))
+      return Value::text(text);
     return machine.make_text(prefix ? text.sub(part.size()) : text.sub(0, text.size() - part.size()));
   }
   if (name == "find" || name == "rfind" || name == "index" || name == "count") {
@@ -198,7 +207,9 @@ Value text_method(Machine& machine, const Text& text, std::string_view name, con
     if (machine.failed() || !machine.charge(static_cast<int64_t>(text.size()) / 8)) return {};
     if (name == "count") {
       int64_t n = 0;
-      for (size_t at = text.view().find(part); at != std::string_view::npos && !part.empty(); at = text.view().find(part, at + part.size())) ++n;
+      for (size_t at = text.view().find(part); at != std::string_view::npos && !part.empty();
+           at = text.view().find(part, at + part.size()))
+        ++n;
       return Value::integer(part.empty() ? static_cast<int64_t>(character_count(text.view())) + 1 : n);
     }
     const size_t at = name == "rfind" ? text.view().rfind(part) : text.view().find(part);
@@ -215,7 +226,8 @@ Value list_method(Machine& machine, const List& list, std::string_view name, con
     const auto same = [&](const Value& other) { return equal(other, *value); };
     if (name == "count") return Value::integer(std::count_if(list.items.begin(), list.items.end(), same));
     const auto it = std::find_if(list.items.begin(), list.items.end(), same);
-    return it == list.items.end() ? machine.fail("the value is not in the list") : Value::integer(it - list.items.begin());
+    return it == list.items.end() ? machine.fail("the value is not in the list")
+                                  : Value::integer(it - list.items.begin());
   }
   // Published templates are rendered with values that cannot be changed.
   for (std::string_view change : {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"}) {
@@ -280,7 +292,8 @@ Value strftime_now(Machine& machine, const Arguments& arguments) {
   if (machine.failed()) return {};
   for (size_t i = format.find('%'); i != std::string::npos; i = format.find('%', i + 2)) {
     const char c = i + 1 < format.size() ? format[i + 1] : '\0';
-    if (c == '\0' || std::string_view("aAbBdejHIjmMpSyYZz%F").find(c) == std::string_view::npos) return machine.fail("strftime_now: unsupported format");
+    if (c == '\0' || std::string_view("aAbBdejHIjmMpSyYZz%F").find(c) == std::string_view::npos)
+      return machine.fail("strftime_now: unsupported format");
   }
   if (format.size() > 200) return machine.fail("strftime_now: the format is too long");
   const std::time_t now = std::time(nullptr);
@@ -296,11 +309,14 @@ Value strftime_now(Machine& machine, const Arguments& arguments) {
 Value Machine::call_method(const Value& object, std::string_view name, const Arguments& arguments) {
   if (failed()) return {};
   if (object.is_undefined()) return fail(object.undefined_name());
-  if (object.is_text()) return charge(static_cast<int64_t>(object.as_text().size())) ? text_method(*this, object.as_text(), name, arguments) : Value();
+  if (object.is_text())
+    return charge(static_cast<int64_t>(object.as_text().size())) ? text_method(*this, object.as_text(), name, arguments)
+                                                                 : Value();
   if (object.is_list()) return list_method(*this, object.as_list(), name, arguments);
   if (object.is_dict()) {
     const Value* member = object.as_dict().role == Dict::Role::kPlain ? nullptr : object.as_dict().find(name);
-    if (member && member->is_function() && member->as_function().macro) return call_macro(*member->as_function().macro, arguments);
+    if (member && member->is_function() && member->as_function().macro)
+      return call_macro(*member->as_function().macro, arguments);
     return dict_method(*this, object, name, arguments);
   }
   return fail(fmt::format("'{}' object has no attribute '{}'", type_name(object), name));
@@ -317,17 +333,20 @@ Value Machine::call_builtin(std::string_view name, const Arguments& arguments) {
   if (name == "namespace") dict->role = Dict::Role::kNamespace;
   if (!arguments.positional.empty()) {
     const Value& from = arguments.positional[0];
-    if (!from.is_dict() || from.as_dict().role != Dict::Role::kPlain) return fail(fmt::format("{}() takes a dictionary", name));
+    if (!from.is_dict() || from.as_dict().role != Dict::Role::kPlain)
+      return fail(fmt::format("{}() takes a dictionary", name));
     dict->items = from.as_dict().items;
     dict->depth = from.as_dict().depth;
     dict->weight = from.as_dict().weight;
   }
   for (const auto& [key, value] : arguments.named) {
-    if (value.is_dict() && value.as_dict().role != Dict::Role::kPlain) return fail("a namespace cannot be put into a dictionary");
+    if (value.is_dict() && value.as_dict().role != Dict::Role::kPlain)
+      return fail("a namespace cannot be put into a dictionary");
     dict->set(key, value);
   }
   if (dict->depth > kMaxValueDepth) return fail("values are nested too deeply");
-  if (dict->weight > kMaxWeight || !charge(static_cast<int64_t>(dict->items.size()) * 128 + 64)) return fail("the template makes too much data");
+  if (dict->weight > kMaxWeight || !charge(static_cast<int64_t>(dict->items.size()) * 128 + 64))
+    return fail("the template makes too much data");
   return Value::dict(std::move(dict));
 }
 

@@ -1,7 +1,7 @@
 #include "text/jinja_parser.h"
 
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 
 namespace sonde::jinja {
 
@@ -21,11 +21,16 @@ namespace {
 
 std::string shown(const Token& token) {
   switch (token.kind) {
-    case Token::Kind::kEnd: return "the end of the template";
-    case Token::Kind::kBlockEnd: return "the end of the tag";
-    case Token::Kind::kOutputEnd: return "the end of the tag";
-    case Token::Kind::kData: return "text";
-    default: return fmt::format("\"{}\"", token.text);
+    case Token::Kind::kEnd:
+      return "the end of the template";
+    case Token::Kind::kBlockEnd:
+      return "the end of the tag";
+    case Token::Kind::kOutputEnd:
+      return "the end of the tag";
+    case Token::Kind::kData:
+      return "text";
+    default:
+      return fmt::format("\"{}\"", token.text);
   }
 }
 
@@ -65,7 +70,8 @@ NodePtr Parser::done(NodePtr node) {
   const auto count = [&](const NodePtr& kid) {
     if (kid) node->depth = std::max(node->depth, kid->depth + 1);
   };
-  for (const Nodes* nodes : {&node->kids, &node->body, &node->other}) std::for_each(nodes->begin(), nodes->end(), count);
+  for (const Nodes* nodes : {&node->kids, &node->body, &node->other})
+    std::for_each(nodes->begin(), nodes->end(), count);
   for (const auto& [name, kid] : node->named) count(kid);
   if (node->depth > kMaxNesting) fail("nested too deeply");
   return node;
@@ -224,8 +230,12 @@ NodePtr Parser::primary() {
       node->value = Value::own(std::move(text));
       return node;
     }
-    case Token::Kind::kInteger: node->value = Value::integer(next().integer); return node;
-    case Token::Kind::kReal: node->value = Value::real(next().real); return node;
+    case Token::Kind::kInteger:
+      node->value = Value::integer(next().integer);
+      return node;
+    case Token::Kind::kReal:
+      node->value = Value::real(next().real);
+      return node;
     case Token::Kind::kName: {
       const std::string& name = next().text;
       if (name == "true" || name == "True") {
@@ -240,7 +250,8 @@ NodePtr Parser::primary() {
       }
       return node;
     }
-    default: break;
+    default:
+      break;
   }
   if (take_operator("[")) return sequence(Kind::kList, "]");
   if (take_operator("(")) return sequence(Kind::kTuple, ")");
@@ -326,7 +337,8 @@ void Parser::arguments(Node& call) {
   expect_operator("(");
   while (!failed() && !is_operator(")")) {
     if (is_operator("*") || is_operator("**")) return fail("unpacked arguments are not supported");
-    const bool keyword = now().kind == Token::Kind::kName && tokens_[at_ + 1].kind == Token::Kind::kOperator && tokens_[at_ + 1].text == "=";
+    const bool keyword = now().kind == Token::Kind::kName && tokens_[at_ + 1].kind == Token::Kind::kOperator &&
+                         tokens_[at_ + 1].text == "=";
     if (keyword) {
       std::string name = next().text;
       next();
@@ -373,12 +385,13 @@ NodePtr Parser::test(NodePtr node) {
   if (!failed() && !has_test(outer->name)) fail(fmt::format("no test named \"{}\"", outer->name));
   outer->kids.push_back(std::move(node));
   const Token& token = now();
-  const bool word = token.kind == Token::Kind::kName && token.text != "else" && token.text != "or" && token.text != "and" &&
-                    token.text != "if" && token.text != "is" && token.text != "in" && token.text != "not";
+  const bool word = token.kind == Token::Kind::kName && token.text != "else" && token.text != "or" &&
+                    token.text != "and" && token.text != "if" && token.text != "is" && token.text != "in" &&
+                    token.text != "not";
   if (is_operator("(")) {
     arguments(*outer);
-  } else if (word || token.kind == Token::Kind::kText || token.kind == Token::Kind::kInteger || token.kind == Token::Kind::kReal ||
-             is_operator("[") || is_operator("{")) {
+  } else if (word || token.kind == Token::Kind::kText || token.kind == Token::Kind::kInteger ||
+             token.kind == Token::Kind::kReal || is_operator("[") || is_operator("{")) {
     outer->kids.push_back(postfix(primary()));
   }
   outer = done(std::move(outer));

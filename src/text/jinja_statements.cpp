@@ -1,6 +1,6 @@
 // Statements of a template.
-#include <algorithm>
 #include <fmt/format.h>
+#include <algorithm>
 
 #include "text/jinja_parser.h"
 

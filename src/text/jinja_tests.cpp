@@ -1,7 +1,7 @@
 // Tests: value is NAME.
+#include <fmt/format.h>
 #include <algorithm>
 #include <array>
-#include <fmt/format.h>
 
 #include "text/jinja_machine.h"
 #include "text/jinja_text.h"
@@ -10,9 +10,11 @@ namespace sonde::jinja {
 namespace {
 
 constexpr std::array<std::string_view, 38> kTests = {
-    "defined", "undefined", "none",  "string", "number", "integer", "float", "boolean", "true", "false", "mapping", "sequence", "iterable",
-    "callable", "odd",      "even",  "divisibleby", "equalto", "eq", "==", "ne", "!=", "in", "gt", "greaterthan", ">", "ge", ">=", "lt",
-    "lessthan", "<",        "le",    "<=",     "sameas", "upper",   "lower", "filter",  "test"};
+    "defined",     "undefined", "none",    "string",   "number",   "integer",  "float", "boolean",
+    "true",        "false",     "mapping", "sequence", "iterable", "callable", "odd",   "even",
+    "divisibleby", "equalto",   "eq",      "==",       "ne",       "!=",       "in",    "gt",
+    "greaterthan", ">",         "ge",      ">=",       "lt",       "lessthan", "<",     "le",
+    "<=",          "sameas",    "upper",   "lower",    "filter",   "test"};
 
 }  // namespace
 
@@ -30,13 +32,15 @@ bool Machine::test(std::string_view name, const Value& value, const Arguments& a
   if (name == "true" || name == "false") return value.is_boolean() && value.as_boolean() == (name == "true");
   const bool plain_dict = value.is_dict() && value.as_dict().role == Dict::Role::kPlain;
   if (name == "mapping") return plain_dict;
-  if (name == "sequence" || name == "iterable") return value.is_text() || value.is_list() || plain_dict || value.is_undefined();
+  if (name == "sequence" || name == "iterable")
+    return value.is_text() || value.is_list() || plain_dict || value.is_undefined();
   if (name == "callable") return value.is_function();
   if (name == "upper" || name == "lower") {
     const Text text = to_text(value);
     return !text.empty() && map_case(text, name == "upper" ? Case::kUpper : Case::kLower).str() == text.str();
   }
-  if (name == "filter" || name == "test") return value.is_text() && (name == "filter" ? has_filter : has_test)(value.as_text().view());
+  if (name == "filter" || name == "test")
+    return value.is_text() && (name == "filter" ? has_filter : has_test)(value.as_text().view());
   const auto integer = [&](const Value* number) -> int64_t {
     if (number && (number->is_integer() || number->is_boolean())) return number->as_integer();
     fail(fmt::format("test \"{}\" takes integers", name));

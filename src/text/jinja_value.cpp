@@ -97,10 +97,11 @@ bool equal(const Value& a, const Value& b) {
   }
   if (a.is_dict() && b.is_dict()) {
     const Dict &x = a.as_dict(), &y = b.as_dict();
-    return &x == &y || (x.items.size() == y.items.size() && std::all_of(x.items.begin(), x.items.end(), [&](const auto& entry) {
-                          const Value* other = y.find(entry.first);
-                          return other && equal(entry.second, *other);
-                        }));
+    return &x == &y ||
+           (x.items.size() == y.items.size() && std::all_of(x.items.begin(), x.items.end(), [&](const auto& entry) {
+              const Value* other = y.find(entry.first);
+              return other && equal(entry.second, *other);
+            }));
   }
   return false;
 }
@@ -167,13 +168,17 @@ Text to_text(const Value& value) {
 Value from_json(const nlohmann::ordered_json& value, bool own) {
   using Json = nlohmann::ordered_json;
   switch (value.type()) {
-    case Json::value_t::boolean: return Value::boolean(value.get<bool>());
-    case Json::value_t::number_integer: return Value::integer(value.get<int64_t>());
+    case Json::value_t::boolean:
+      return Value::boolean(value.get<bool>());
+    case Json::value_t::number_integer:
+      return Value::integer(value.get<int64_t>());
     case Json::value_t::number_unsigned:
       if (value.get<uint64_t>() > static_cast<uint64_t>(INT64_MAX)) return Value::real(value.get<double>());
       return Value::integer(value.get<int64_t>());
-    case Json::value_t::number_float: return Value::real(value.get<double>());
-    case Json::value_t::string: return Value::text(Text(value.get<std::string>(), own));
+    case Json::value_t::number_float:
+      return Value::real(value.get<double>());
+    case Json::value_t::string:
+      return Value::text(Text(value.get<std::string>(), own));
     case Json::value_t::array: {
       auto list = std::make_shared<List>();
       list->items.reserve(value.size());
@@ -194,7 +199,8 @@ Value from_json(const nlohmann::ordered_json& value, bool own) {
       }
       return Value::dict(std::move(dict));
     }
-    default: return Value::none();
+    default:
+      return Value::none();
   }
 }
 

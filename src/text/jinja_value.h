@@ -30,7 +30,7 @@ class Text {
   Text sub(std::string_view part) const { return sub(static_cast<size_t>(part.data() - text_.data()), part.size()); }
 
  private:
-  void mark();         // one mark per byte from here on
+  void mark();  // one mark per byte from here on
   std::string text_;
   std::string marks_;  // empty: all bytes are alike
   bool own_ = true;
@@ -77,7 +77,9 @@ class Value {
 
   const std::string& undefined_name() const { return std::get<Undefined>(state_).name; }
   bool as_boolean() const { return std::get<bool>(state_); }
-  int64_t as_integer() const { return is_boolean() ? as_boolean() : std::get<int64_t>(state_); }  // integers and booleans
+  int64_t as_integer() const {
+    return is_boolean() ? as_boolean() : std::get<int64_t>(state_);
+  }  // integers and booleans
   double as_real() const { return is_real() ? std::get<double>(state_) : static_cast<double>(as_integer()); }
   const Text& as_text() const { return *std::get<std::shared_ptr<const Text>>(state_); }
   const List& as_list() const { return *std::get<std::shared_ptr<const List>>(state_); }
@@ -85,8 +87,8 @@ class Value {
   const Function& as_function() const { return std::get<Function>(state_); }
 
  private:
-  using State = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>, std::shared_ptr<const List>,
-                             std::shared_ptr<Dict>, Function>;
+  using State = std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const Text>,
+                             std::shared_ptr<const List>, std::shared_ptr<Dict>, Function>;
   explicit Value(State state) : state_(std::move(state)) {}
   State state_;
 };

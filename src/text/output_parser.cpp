@@ -31,10 +31,12 @@ class PlainReader final : public ContentReader {
   void finish(MessageDelta&, std::string&) override {}
 };
 
-// Text, then BEGIN ... END. White space in front of a block belongs to it, so it is held back until something else follows.
+// Text, then BEGIN ... END. White space in front of a block belongs to it, so it is held back until something else
+// follows.
 class BlockReader : public ContentReader {
  public:
-  BlockReader(std::string_view begin, std::string_view end, std::string_view space) : begin_(begin), end_(end), space_(space) {}
+  BlockReader(std::string_view begin, std::string_view end, std::string_view space)
+      : begin_(begin), end_(end), space_(space) {}
 
   void push(std::string_view text, MessageDelta& delta) override {
     if (state_ == State::kRest) {
@@ -42,13 +44,13 @@ class BlockReader : public ContentReader {
       return;
     }
     pending_ += text;
-    while (state_ == State::kText ? read_text(delta) : state_ == State::kBlock && read_block(delta)) {
-    }
+    while (state_ == State::kText ? read_text(delta) : state_ == State::kBlock && read_block(delta)) {}
   }
 
   void finish(MessageDelta& delta, std::string& error) override {
     if (state_ == State::kBlock) delta.content += held_ + std::string(begin_) + pending_;
-    if (state_ == State::kText && (pending_.find_first_not_of(space_) != pending_.npos || !drops_end())) delta.content += pending_;
+    if (state_ == State::kText && (pending_.find_first_not_of(space_) != pending_.npos || !drops_end()))
+      delta.content += pending_;
     pending_.clear();
     held_.clear();
     finish_rest(error);
@@ -112,7 +114,8 @@ class BlockReader : public ContentReader {
 // One block counts; after it nothing but white space may come. A malformed block makes everything plain text.
 class DeepseekReader final : public BlockReader {
  public:
-  explicit DeepseekReader(bool fenced) : BlockReader(deepseek::kCallsBegin, deepseek::kCallsEnd, "\n"), fenced_(fenced) {}
+  explicit DeepseekReader(bool fenced)
+      : BlockReader(deepseek::kCallsBegin, deepseek::kCallsEnd, "\n"), fenced_(fenced) {}
 
  private:
   std::optional<State> read_body(std::string_view body, MessageDelta& delta) override {
@@ -208,11 +211,16 @@ class LlamaReader final : public ContentReader {
 
 std::unique_ptr<ContentReader> make_reader(Calls calls) {
   switch (calls) {
-    case Calls::kDeepseekFenced: return std::make_unique<DeepseekReader>(true);
-    case Calls::kDeepseekPlain: return std::make_unique<DeepseekReader>(false);
-    case Calls::kHermes: return std::make_unique<HermesReader>();
-    case Calls::kLlamaJson: return std::make_unique<LlamaReader>();
-    case Calls::kNone: break;
+    case Calls::kDeepseekFenced:
+      return std::make_unique<DeepseekReader>(true);
+    case Calls::kDeepseekPlain:
+      return std::make_unique<DeepseekReader>(false);
+    case Calls::kHermes:
+      return std::make_unique<HermesReader>();
+    case Calls::kLlamaJson:
+      return std::make_unique<LlamaReader>();
+    case Calls::kNone:
+      break;
   }
   return std::make_unique<PlainReader>();
 }
@@ -275,21 +283,22 @@ class StreamParser final : public OutputParser {
 
   void read(std::string_view text, MessageDelta& delta) {
     pending_ += text;
-    while (step(delta)) {
-    }
+    while (step(delta)) {}
   }
 
   // One move of the machine; false when it needs more text.
   bool step(MessageDelta& delta) {
     switch (state_) {
-      case State::kStart: return read_start();
+      case State::kStart:
+        return read_start();
       case State::kTrimThought:
       case State::kTrimContent:
         left_ = trim(left_);
         if (pending_.empty() && left_ > 0) return false;
         state_ = state_ == State::kTrimThought ? State::kThought : State::kContent;
         return true;
-      case State::kThought: return read_thought(delta);
+      case State::kThought:
+        return read_thought(delta);
       case State::kContent:
         if (!pending_.empty()) reader_->push(pending_, delta);
         pending_.clear();

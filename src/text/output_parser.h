@@ -26,7 +26,8 @@ struct OutputStyle {
   Calls calls = Calls::kNone;
 };
 
-// true: the prompt left a thought open; false: it closed one; nothing: no think tag at its end, the model may open one itself.
+// true: the prompt left a thought open; false: it closed one; nothing: no think tag at its end, the model may open one
+// itself.
 std::optional<bool> thought_at_end(std::string_view prompt_end);
 
 std::unique_ptr<OutputParser> make_output_parser(OutputStyle style, std::string_view prompt_end);

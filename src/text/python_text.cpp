@@ -1,9 +1,9 @@
 #include "text/python_text.h"
 
+#include <fmt/format.h>
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <fmt/format.h>
 #include <utility>
 #include <vector>
 
@@ -14,7 +14,9 @@ using Json = nlohmann::ordered_json;
 
 // Non-ASCII characters as \uXXXX, in surrogate pairs where needed.
 void escape_character(std::string& out, std::string_view text, size_t& at) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<uint32_t>(static_cast<unsigned char>(text[i])) : 0u; };
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<uint32_t>(static_cast<unsigned char>(text[i])) : 0u;
+  };
   const uint32_t a = byte(at);
   const size_t n = a >= 0xf0 ? 4 : a >= 0xe0 ? 3 : 2;
   uint32_t code = a & (0xffu >> (n + 1));
@@ -37,13 +39,27 @@ void write_json_string(std::string& out, std::string_view text, bool ascii) {
       continue;
     }
     switch (c) {
-      case '"': out += "\\\""; break;
-      case '\\': out += "\\\\"; break;
-      case '\n': out += "\\n"; break;
-      case '\r': out += "\\r"; break;
-      case '\t': out += "\\t"; break;
-      case '\f': out += "\\f"; break;
-      case '\b': out += "\\b"; break;
+      case '"':
+        out += "\\\"";
+        break;
+      case '\\':
+        out += "\\\\";
+        break;
+      case '\n':
+        out += "\\n";
+        break;
+      case '\r':
+        out += "\\r";
+        break;
+      case '\t':
+        out += "\\t";
+        break;
+      case '\f':
+        out += "\\f";
+        break;
+      case '\b':
+        out += "\\b";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           out += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
@@ -65,7 +81,7 @@ std::vector<std::pair<std::string_view, const Json*>> entries(const Json& object
   std::vector<std::pair<std::string_view, const Json*>> all;
   all.reserve(object.size());
   for (auto it = object.begin(); it != object.end(); ++it) all.emplace_back(it.key(), &*it);
-  if (sorted) std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  if (sorted) std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   return all;
 }
 
@@ -105,12 +121,23 @@ void write_json(std::string& out, const Json& value, const JsonStyle& style, int
       if (!first && indent >= 0) break_line(out, indent, depth);
       out += ']';
       break;
-    case Json::value_t::string: write_json_string(out, value.get_ref<const std::string&>(), style.ascii); break;
-    case Json::value_t::boolean: out += value.get<bool>() ? "true" : "false"; break;
-    case Json::value_t::number_integer: out += std::to_string(value.get<int64_t>()); break;
-    case Json::value_t::number_unsigned: out += std::to_string(value.get<uint64_t>()); break;
-    case Json::value_t::number_float: out += json_float(value.get<double>()); break;
-    default: out += "null";
+    case Json::value_t::string:
+      write_json_string(out, value.get_ref<const std::string&>(), style.ascii);
+      break;
+    case Json::value_t::boolean:
+      out += value.get<bool>() ? "true" : "false";
+      break;
+    case Json::value_t::number_integer:
+      out += std::to_string(value.get<int64_t>());
+      break;
+    case Json::value_t::number_unsigned:
+      out += std::to_string(value.get<uint64_t>());
+      break;
+    case Json::value_t::number_float:
+      out += json_float(value.get<double>());
+      break;
+    default:
+      out += "null";
   }
 }
 
@@ -120,12 +147,12 @@ size_t space_at(std::string_view text, size_t at) {
   const unsigned a = byte(at), b = byte(at + 1), c = byte(at + 2);
   if (at >= text.size()) return 0;
   if (a == ' ' || (a >= 0x09 && a <= 0x0d) || (a >= 0x1c && a <= 0x1f)) return 1;
-  if (a == 0xc2 && (b == 0x85 || b == 0xa0)) return 2;                              // U+0085, U+00A0
-  if (a == 0xe1 && b == 0x9a && c == 0x80) return 3;                                // U+1680
-  if (a == 0xe2 && b == 0x80 && (c >= 0x80 && c <= 0x8a)) return 3;                 // U+2000..200A
-  if (a == 0xe2 && b == 0x80 && (c == 0xa8 || c == 0xa9 || c == 0xaf)) return 3;    // U+2028, 2029, 202F
-  if (a == 0xe2 && b == 0x81 && c == 0x9f) return 3;                                // U+205F
-  if (a == 0xe3 && b == 0x80 && c == 0x80) return 3;                                // U+3000
+  if (a == 0xc2 && (b == 0x85 || b == 0xa0)) return 2;                            // U+0085, U+00A0
+  if (a == 0xe1 && b == 0x9a && c == 0x80) return 3;                              // U+1680
+  if (a == 0xe2 && b == 0x80 && (c >= 0x80 && c <= 0x8a)) return 3;               // U+2000..200A
+  if (a == 0xe2 && b == 0x80 && (c == 0xa8 || c == 0xa9 || c == 0xaf)) return 3;  // U+2028, 2029, 202F
+  if (a == 0xe2 && b == 0x81 && c == 0x9f) return 3;                              // U+205F
+  if (a == 0xe3 && b == 0x80 && c == 0x80) return 3;                              // U+3000
   return 0;
 }
 
@@ -213,14 +240,21 @@ std::string python_str(const Json& value) {
 
 std::string_view python_type(const Json& value) {
   switch (value.type()) {
-    case Json::value_t::object: return "dict";
-    case Json::value_t::array: return "list";
-    case Json::value_t::string: return "str";
-    case Json::value_t::boolean: return "bool";
+    case Json::value_t::object:
+      return "dict";
+    case Json::value_t::array:
+      return "list";
+    case Json::value_t::string:
+      return "str";
+    case Json::value_t::boolean:
+      return "bool";
     case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return "int";
-    case Json::value_t::number_float: return "float";
-    default: return "NoneType";
+    case Json::value_t::number_unsigned:
+      return "int";
+    case Json::value_t::number_float:
+      return "float";
+    default:
+      return "NoneType";
   }
 }
 

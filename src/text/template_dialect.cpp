@@ -36,7 +36,8 @@ std::vector<std::string_view> find_controls(std::string_view source) {
       const size_t end = source.find(close, at + open.size());
       if (end == source.npos) break;
       const std::string_view inner = source.substr(at + open.size(), end - at - open.size());
-      if (!inner.empty() && inner.size() <= 60 && inner.find_first_of("<>{}'\"| \n") == inner.npos) add(source.substr(at, end + close.size() - at));
+      if (!inner.empty() && inner.size() <= 60 && inner.find_first_of("<>{}'\"| \n") == inner.npos)
+        add(source.substr(at, end + close.size() - at));
     }
   }
   for (std::string_view tag : {deepseek::kThink, deepseek::kThinkEnd}) {
@@ -47,7 +48,9 @@ std::vector<std::string_view> find_controls(std::string_view source) {
 
 }  // namespace
 
-Result<std::shared_ptr<const TemplateDialect>> TemplateDialect::make(std::string_view source, TemplateVariables variables, const Tokenizer* tokenizer) {
+Result<std::shared_ptr<const TemplateDialect>> TemplateDialect::make(std::string_view source,
+                                                                     TemplateVariables variables,
+                                                                     const Tokenizer* tokenizer) {
   std::shared_ptr<TemplateDialect> dialect(new TemplateDialect());
   dialect->source_ = source;
   dialect->variables_ = std::move(variables);
@@ -83,13 +86,15 @@ bool TemplateDialect::wants_objects() const {
   const auto text = template_->render(call_trial(false), variables_);
   const auto object = template_->render(call_trial(true), variables_);
   if (!object.ok()) return false;
-  return !text.ok() || (text.value().text().find("\\\"probe\\\"") != std::string::npos && object.value().text().find("\"probe\"") != std::string::npos);
+  return !text.ok() || (text.value().text().find("\\\"probe\\\"") != std::string::npos &&
+                        object.value().text().find("\"probe\"") != std::string::npos);
 }
 
 void TemplateDialect::learn_style(const Tokenizer* tokenizer) {
   const auto written = [&](std::string_view mark) { return source_.find(mark) != std::string::npos; };
   const auto token = [&](std::string_view mark) { return tokenizer && tokenizer->find(mark).has_value(); };
-  can_think_ = written(deepseek::kThinkEnd) || written(deepseek::kThink) || (token(deepseek::kThink) && token(deepseek::kThinkEnd));
+  can_think_ = written(deepseek::kThinkEnd) || written(deepseek::kThink) ||
+               (token(deepseek::kThink) && token(deepseek::kThinkEnd));
   if (written(deepseek::kSep)) {
     style_.calls = written("```json") ? Calls::kDeepseekFenced : Calls::kDeepseekPlain;
   } else if (written("<tool_call>")) {
@@ -111,11 +116,14 @@ Result<Prompt> TemplateDialect::render(const Conversation& conversation) const {
   for (OrderedJson& message : parsed.messages) {
     if (!message.is_object() || !message.contains("tool_calls") || !message["tool_calls"].is_array()) continue;
     for (OrderedJson& call : message["tool_calls"]) {
-      if (!call.is_object() || !call.contains("function") || !call["function"].is_object() || !call["function"].contains("arguments")) continue;
+      if (!call.is_object() || !call.contains("function") || !call["function"].is_object() ||
+          !call["function"].contains("arguments"))
+        continue;
       OrderedJson& arguments = call["function"]["arguments"];
       if (!arguments.is_string()) continue;
       OrderedJson value = OrderedJson::parse(arguments.get_ref<const std::string&>(), nullptr, false);
-      if (value.is_discarded()) return Error{Code::kInvalid, "the arguments of a tool call are not JSON", "chat template", "", "", ""};
+      if (value.is_discarded())
+        return Error{Code::kInvalid, "the arguments of a tool call are not JSON", "chat template", "", "", ""};
       arguments = std::move(value);
     }
   }

@@ -13,11 +13,14 @@ namespace sonde {
 class TemplateDialect final : public Dialect {
  public:
   // Parses the template and renders trial conversations to learn its ways. `tokenizer` may be null.
-  static Result<std::shared_ptr<const TemplateDialect>> make(std::string_view source, TemplateVariables variables, const Tokenizer* tokenizer);
+  static Result<std::shared_ptr<const TemplateDialect>> make(std::string_view source, TemplateVariables variables,
+                                                             const Tokenizer* tokenizer);
 
   std::string_view name() const override { return "template"; }
   Result<Prompt> render(const Conversation& conversation) const override;
-  std::unique_ptr<OutputParser> parser(std::string_view prompt_end) const override { return make_output_parser(style_, prompt_end); }
+  std::unique_ptr<OutputParser> parser(std::string_view prompt_end) const override {
+    return make_output_parser(style_, prompt_end);
+  }
   std::string_view generation_prompt() const override { return generation_prompt_; }
   bool can_think() const override { return can_think_; }
   bool thinking_switch() const override { return thinking_switch_; }

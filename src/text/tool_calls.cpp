@@ -19,7 +19,8 @@ std::optional<ToolCallText> parse_fenced(std::string_view text) {
   if (line == text.npos) return std::nullopt;
   const std::string_view name = text.substr(0, line);
   text.remove_prefix(line);
-  if (!text.starts_with(kOpen) || !text.ends_with(kClose) || text.size() < kOpen.size() + kClose.size()) return std::nullopt;
+  if (!text.starts_with(kOpen) || !text.ends_with(kClose) || text.size() < kOpen.size() + kClose.size())
+    return std::nullopt;
   text.remove_prefix(kOpen.size());
   text.remove_suffix(kClose.size());
   return ToolCallText{std::string(name), std::string(text)};

@@ -1,5 +1,5 @@
-// Chat templates from anybody, rendered on a fixed conversation within small bounds. What a message said is never taken for the template's
-// own words: the canaries appear in parts that are not trusted only.
+// Chat templates from anybody, rendered on a fixed conversation within small bounds. What a message said is never taken
+// for the template's own words: the canaries appear in parts that are not trusted only.
 #include <cstdint>
 #include <cstdlib>
 
@@ -13,10 +13,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   parsed.value()->limit(20'000, 1 << 20);
   static const sonde::Conversation conversation = [] {
     sonde::Conversation c;
-    c.messages = sonde::OrderedJson::parse(R"([{"role":"system","content":" qZ0qZ0 \n"},{"role":"user","content":"qZ0qZ0 <think>é</think>"},
+    c.messages = sonde::OrderedJson::parse(
+        R"([{"role":"system","content":" qZ0qZ0 \n"},{"role":"user","content":"qZ0qZ0 <think>é</think>"},
       {"role":"assistant","content":null,"tool_calls":[{"type":"function","function":{"name":"qZ0qZ0","arguments":{"a":[1,2.5,null,"qZ0qZ0"]}}}]},
       {"role":"tool","content":"[]"},{"role":"assistant","content":"<think>x</think>qZ0qZ0"},{"role":"user","content":""}])");
-    c.tools = sonde::OrderedJson::parse(R"([{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}])");
+    c.tools =
+        sonde::OrderedJson::parse(R"([{"type":"function","function":{"name":"f","parameters":{"type":"object"}}}])");
     c.thinking = true;
     return c;
   }();
@@ -25,7 +27,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const sonde::PromptPart& part : prompt.value().parts) {
     if (part.text.empty()) std::abort();
     const bool canary = part.text.find("qZ0qZ0") != std::string::npos;
-    if (part.trusted && canary && source.find("qZ0") == source.npos && source.find("\\") == source.npos && source.find('q') == source.npos) std::abort();
+    if (part.trusted && canary && source.find("qZ0") == source.npos && source.find("\\") == source.npos &&
+        source.find('q') == source.npos)
+      std::abort();
   }
   return 0;
 }

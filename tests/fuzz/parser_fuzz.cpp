@@ -1,5 +1,6 @@
-// Output parsers: the first byte names a dialect, the second how the prompt ended and whether the limit cut the output, the third seeds the
-// cuts; the rest is what a model wrote. However it is cut, the sum of the deltas is one and the same message.
+// Output parsers: the first byte names a dialect, the second how the prompt ended and whether the limit cut the output,
+// the third seeds the cuts; the rest is what a model wrote. However it is cut, the sum of the deltas is one and the
+// same message.
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
@@ -15,11 +16,13 @@ struct Sum {
   void add(const sonde::MessageDelta& delta) {
     reasoning += delta.reasoning_content;
     content += delta.content;
-    for (const auto& call : delta.tool_calls) calls += std::to_string(call.index) + call.name + '\0' + call.arguments + '\0';
+    for (const auto& call : delta.tool_calls)
+      calls += std::to_string(call.index) + call.name + '\0' + call.arguments + '\0';
   }
 };
 
-std::pair<Sum, sonde::ParsedMessage> parse(const sonde::Dialect& dialect, std::string_view end, std::string_view raw, bool cut, uint32_t seed) {
+std::pair<Sum, sonde::ParsedMessage> parse(const sonde::Dialect& dialect, std::string_view end, std::string_view raw,
+                                           bool cut, uint32_t seed) {
   const auto parser = dialect.parser(end);
   Sum sum;
   while (!raw.empty()) {

@@ -1,8 +1,8 @@
 // Records of tests/golden/chat.
 #pragma once
 
-#include <fstream>
 #include <gtest/gtest.h>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>

@@ -1,8 +1,8 @@
 // Ids of golden prompts on real vocabularies, and the choice of a dialect for a checkpoint.
-#include <filesystem>
-#include <fstream>
 #include <gtest/gtest.h>
 #include <unistd.h>
+#include <filesystem>
+#include <fstream>
 
 #include "chat_goldens.h"
 
@@ -14,11 +14,15 @@ namespace fs = std::filesystem;
 // A folder of its own that goes away with the test.
 class Folder {
  public:
-  Folder() : path_(fs::temp_directory_path() / ("sonde_dialect_" + std::to_string(::getpid()) + "_" + std::to_string(count_++))) {
+  Folder()
+      : path_(fs::temp_directory_path() /
+              ("sonde_dialect_" + std::to_string(::getpid()) + "_" + std::to_string(count_++))) {
     fs::create_directories(path_);
   }
   ~Folder() { fs::remove_all(path_); }
-  void write(const std::string& name, const std::string& text) const { std::ofstream(path_ / name, std::ios::binary) << text; }
+  void write(const std::string& name, const std::string& text) const {
+    std::ofstream(path_ / name, std::ios::binary) << text;
+  }
   std::string path() const { return path_.string(); }
 
  private:
@@ -36,18 +40,33 @@ const std::vector<Vocabulary> kVocabularies = {
     {"deepseek-v3-0324", "tokenizers/deepseek-v3/models/tokenizer.json", {}},
     {"deepseek-r1", "tokenizers/deepseek-v3/models/tokenizer.json", {{128798, "<think>"}, {128799, "</think>"}}},
     {"deepseek-r1-0528", "tokenizers/deepseek-v3/models/tokenizer.json", {{128798, "<think>"}, {128799, "</think>"}}},
-    {"deepseek-v3.1", "tokenizers/deepseek-v3/models/tokenizer.json",
+    {"deepseek-v3.1",
+     "tokenizers/deepseek-v3/models/tokenizer.json",
      {{128796, "<｜search▁begin｜>"}, {128797, "<｜search▁end｜>"}, {128798, "<think>"}, {128799, "</think>"}}},
-    {"r1-distill-qwen", "tokenizers/qwen3/models/tokenizer.json",
-     {{151667, "<|other_0|>"}, {151668, "<|other_1|>"}, {151643, "<｜end▁of▁sentence｜>"}, {151644, "<｜User｜>"}, {151645, "<｜Assistant｜>"},
-      {151646, "<｜begin▁of▁sentence｜>"}, {151648, "<think>"}, {151649, "</think>"}}},
-    {"r1-distill-llama", "tokenizers/llama3/models/tokenizer.json",
-     {{128000, "<｜begin▁of▁sentence｜>"}, {128001, "<｜end▁of▁sentence｜>"}, {128011, "<｜User｜>"}, {128012, "<｜Assistant｜>"},
-      {128013, "<think>"}, {128014, "</think>"}}},
+    {"r1-distill-qwen",
+     "tokenizers/qwen3/models/tokenizer.json",
+     {{151667, "<|other_0|>"},
+      {151668, "<|other_1|>"},
+      {151643, "<｜end▁of▁sentence｜>"},
+      {151644, "<｜User｜>"},
+      {151645, "<｜Assistant｜>"},
+      {151646, "<｜begin▁of▁sentence｜>"},
+      {151648, "<think>"},
+      {151649, "</think>"}}},
+    {"r1-distill-llama",
+     "tokenizers/llama3/models/tokenizer.json",
+     {{128000, "<｜begin▁of▁sentence｜>"},
+      {128001, "<｜end▁of▁sentence｜>"},
+      {128011, "<｜User｜>"},
+      {128012, "<｜Assistant｜>"},
+      {128013, "<think>"},
+      {128014, "</think>"}}},
     {"qwen2.5", "tokenizers/qwen3/models/tokenizer.json", {}},
     {"qwen3", "tokenizers/qwen3/models/tokenizer.json", {}},
     {"llama3", "tokenizers/llama3/models/tokenizer.json", {}},
-    {"llama3.1", "tokenizers/llama3/models/tokenizer.json", {{128004, "<|finetune_right_pad_id|>"}, {128008, "<|eom_id|>"}, {128010, "<|python_tag|>"}}},
+    {"llama3.1",
+     "tokenizers/llama3/models/tokenizer.json",
+     {{128004, "<|finetune_right_pad_id|>"}, {128008, "<|eom_id|>"}, {128010, "<|python_tag|>"}}},
     {"smollm2", "models/smollm2-135m-instruct/tokenizer.json", {}},
 };
 
@@ -117,7 +136,11 @@ TEST(DialectIds, AVocabularyWithoutTheTokensIsAnError) {
   ASSERT_NE(tokenizer, nullptr);
   Conversation conversation;
   conversation.messages = OrderedJson::parse(R"([{"role":"user","content":"<|im_start|> says hi"}])");
-  for (const auto& [name, fits] : {std::pair{"deepseek-v3", true}, {"deepseek-r1", false}, {"qwen2.5", false}, {"llama3", false}, {"deepseek-v2", true}}) {
+  for (const auto& [name, fits] : {std::pair{"deepseek-v3", true},
+                                   {"deepseek-r1", false},
+                                   {"qwen2.5", false},
+                                   {"llama3", false},
+                                   {"deepseek-v2", true}}) {
     const auto dialect = dialect_by_name(name);
     ASSERT_TRUE(dialect.ok());
     const auto prompt = dialect.value()->render(conversation);
@@ -139,10 +162,12 @@ Result<ChosenDialect> choose_for(const Folder& folder, const std::string& chat_t
 }
 
 TEST(ChooseDialect, KnownWordForWord) {
-  for (const char* name : {"deepseek-v2", "deepseek-v2.5", "deepseek-v3", "deepseek-v3-0324", "deepseek-r1", "deepseek-r1-0528", "deepseek-v3.1"}) {
+  for (const char* name : {"deepseek-v2", "deepseek-v2.5", "deepseek-v3", "deepseek-v3-0324", "deepseek-r1",
+                           "deepseek-r1-0528", "deepseek-v3.1"}) {
     for (const char* end : {"", "\n"}) {
       const Folder folder;
-      const auto chosen = choose_for(folder, test::read_text(test::golden(std::string("chat/templates/") + name + ".jinja")) + end);
+      const auto chosen =
+          choose_for(folder, test::read_text(test::golden(std::string("chat/templates/") + name + ".jinja")) + end);
       ASSERT_TRUE(chosen.ok()) << chosen.error().message();
       EXPECT_EQ(chosen.value().dialect->name(), name);
       EXPECT_EQ(chosen.value().notice, "");
@@ -152,7 +177,8 @@ TEST(ChooseDialect, KnownWordForWord) {
 
 TEST(ChooseDialect, OthersAreInterpreted) {
   const Folder folder;
-  const auto chosen = choose_for(folder, test::read_text(test::golden("chat/templates/variants/r1-two-rounds-spaced.jinja")));
+  const auto chosen =
+      choose_for(folder, test::read_text(test::golden("chat/templates/variants/r1-two-rounds-spaced.jinja")));
   ASSERT_TRUE(chosen.ok()) << chosen.error().message();
   const Dialect& dialect = *chosen.value().dialect;
   EXPECT_EQ(dialect.name(), "template");
@@ -186,7 +212,8 @@ TEST(ChooseDialect, ArgumentsAreParsedWhereTheTemplatePrintsJson) {
 }
 
 TEST(ChooseDialect, NeitherKnownNorInterpretable) {
-  for (const char* text : {"", "{% if %}", "{{ raise_exception('no') }}", "{% for m in messages %}{{ m.content | nonsense }}{% endfor %}"}) {
+  for (const char* text : {"", "{% if %}", "{{ raise_exception('no') }}",
+                           "{% for m in messages %}{{ m.content | nonsense }}{% endfor %}"}) {
     const Folder folder;
     const auto chosen = choose_for(folder, text);
     ASSERT_FALSE(chosen.ok()) << text;

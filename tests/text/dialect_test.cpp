@@ -1,8 +1,8 @@
 // Prompts of the native dialects against the golden prompts, byte for byte.
 #include "text/dialect.h"
 
-#include <fstream>
 #include <gtest/gtest.h>
+#include <fstream>
 
 #include "chat_goldens.h"
 
@@ -25,9 +25,7 @@ TEST_P(DialectGolden, RendersEveryPrompt) {
       EXPECT_FALSE(prompt.ok());
       ++errors;
       const std::string said = record["error"];
-      if (!prompt.ok() && said.starts_with("TemplateError: ")) {
-        EXPECT_EQ(prompt.error().what, said.substr(15));
-      }
+      if (!prompt.ok() && said.starts_with("TemplateError: ")) { EXPECT_EQ(prompt.error().what, said.substr(15)); }
       continue;
     }
     ASSERT_TRUE(prompt.ok()) << prompt.error().message();
@@ -69,7 +67,8 @@ TEST_P(DialectGolden, RepairedConversationsRender) {
   const auto dialect = dialect_by_name(GetParam());
   ASSERT_TRUE(dialect.ok());
   Conversation conversation;
-  conversation.messages = OrderedJson::parse(R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+  conversation.messages =
+      OrderedJson::parse(R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
     {"role":"assistant","content":null},{"role":"assistant","tool_calls":null},{"role":"user","content":"Hi"}])");
   repair(conversation);
   const auto prompt = dialect.value()->render(conversation);

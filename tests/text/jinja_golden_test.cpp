@@ -1,6 +1,6 @@
 // Published and circulating templates, rendered by the interpreter to the golden prompts.
-#include <filesystem>
 #include <gtest/gtest.h>
+#include <filesystem>
 
 #include "chat_goldens.h"
 #include "text/jinja.h"
@@ -56,7 +56,8 @@ class JinjaGolden : public testing::TestWithParam<Source> {};
 
 TEST_P(JinjaGolden, RendersEveryPrompt) {
   const Source& source = GetParam();
-  const auto parsed = JinjaTemplate::parse(test::read_text(test::golden(std::string("chat/templates/") + source.file + ".jinja")));
+  const auto parsed =
+      JinjaTemplate::parse(test::read_text(test::golden(std::string("chat/templates/") + source.file + ".jinja")));
   ASSERT_TRUE(parsed.ok()) << parsed.error().message();
   for (const OrderedJson& record : test::chat_records(std::string(source.records) + ".jsonl")) {
     SCOPED_TRACE(record["name"].get<std::string>());
@@ -80,7 +81,8 @@ TEST_P(JinjaGolden, RendersEveryPrompt) {
 
 TEST_P(JinjaGolden, KnowsWhatMessagesSaid) {
   const Source& source = GetParam();
-  const auto parsed = JinjaTemplate::parse(test::read_text(test::golden(std::string("chat/templates/") + source.file + ".jinja")));
+  const auto parsed =
+      JinjaTemplate::parse(test::read_text(test::golden(std::string("chat/templates/") + source.file + ".jinja")));
   ASSERT_TRUE(parsed.ok());
   const auto dialect = dialect_by_name(source.records);
   if (!dialect.ok()) return;  // a variant: no native dialect to compare with
@@ -101,9 +103,7 @@ TEST_P(JinjaGolden, KnowsWhatMessagesSaid) {
     // Control tokens must come out alike: compare the marks wherever a "<" stands.
     const std::string text = prompt.value().text(), a = marks(prompt.value()), b = marks(native.value());
     ASSERT_EQ(a.size(), b.size());
-    for (size_t i = 0; i < text.size(); ++i) {
-      ASSERT_TRUE(text[i] != '<' || a[i] == b[i]) << text.substr(i, 40);
-    }
+    for (size_t i = 0; i < text.size(); ++i) { ASSERT_TRUE(text[i] != '<' || a[i] == b[i]) << text.substr(i, 40); }
   }
 }
 

@@ -25,7 +25,8 @@ struct Sum {
 };
 
 // Feeds `raw` cut at `cuts`; checks that the deltas add up to the message.
-ParsedMessage parse(const Dialect& dialect, const std::string& prompt_end, const std::string& raw, bool cut, const std::vector<size_t>& cuts) {
+ParsedMessage parse(const Dialect& dialect, const std::string& prompt_end, const std::string& raw, bool cut,
+                    const std::vector<size_t>& cuts) {
   const auto parser = dialect.parser(prompt_end);
   Sum sum;
   size_t at = 0;
@@ -47,8 +48,11 @@ ParsedMessage parse(const Dialect& dialect, const std::string& prompt_end, const
 }
 
 std::string summary(const ParsedMessage& message) {
-  OrderedJson out = {{"reasoning", message.reasoning_content.value_or("")}, {"content", message.content}, {"finish", message.finish_reason},
-                     {"error", message.error}, {"calls", OrderedJson::array()}};
+  OrderedJson out = {{"reasoning", message.reasoning_content.value_or("")},
+                     {"content", message.content},
+                     {"finish", message.finish_reason},
+                     {"error", message.error},
+                     {"calls", OrderedJson::array()}};
   for (const ToolCallText& call : message.tool_calls) out["calls"].push_back({call.name, call.arguments});
   return out.dump();
 }
@@ -82,7 +86,8 @@ TEST(Parser, Goldens) {
     SCOPED_TRACE(name + " " + record["name"].get<std::string>());
     const auto dialect = dialect_by_name(name);
     ASSERT_TRUE(dialect.ok());
-    const ParsedMessage message = parse_every_way(*dialect.value(), record["prompt_end"], record["raw"], record["cut_by_limit"]);
+    const ParsedMessage message =
+        parse_every_way(*dialect.value(), record["prompt_end"], record["raw"], record["cut_by_limit"]);
     ++records;
     const OrderedJson& expected = record["expected"];
     if (expected.contains("error")) {
@@ -111,17 +116,22 @@ TEST(Parser, OtherDialects) {
       {"r1-distill-qwen", "<｜Assistant｜><think>\n", "hm\n</think>\n\nyes", "hm\n", "yes", "[]"},
       {"r1-distill-llama", "<｜Assistant｜>", "<think>\nhm</think>yes", "hm", "yes", "[]"},
       {"deepseek-r1-0528", "<｜Assistant｜>", "<think>\nhm\n</think>\nyes", "hm\n", "yes", "[]"},
-      {"qwen3", "<|im_start|>assistant\n", "<think>\nhm\n</think>\n\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, 2]}}\n</tool_call>", "hm\n",
+      {"qwen3", "<|im_start|>assistant\n",
+       "<think>\nhm\n</think>\n\n<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": [1, 2]}}\n</tool_call>", "hm\n",
        "", R"([["f","{\"a\": [1, 2]}"]])"},
       {"qwen3", "assistant\n<think>\n\n</think>\n\n", "plain </think> text", "", "plain </think> text", "[]"},
-      {"qwen2.5", "<|im_start|>assistant\n", "Look:\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"arguments\": {\"b\":  2}, \"name\": \"g\"}\n</tool_call>\n",
+      {"qwen2.5", "<|im_start|>assistant\n",
+       "Look:\n<tool_call>\n{\"name\": \"f\", \"arguments\": {}}\n</tool_call>\n<tool_call>\n{\"arguments\": {\"b\":  "
+       "2}, \"name\": \"g\"}\n</tool_call>\n",
        "", "Look:", R"([["f","{}"],["g","{\"b\":  2}"]])"},
       {"qwen2.5", "", "<tool_call>{\"name\": 1}</tool_call> and <tool_call>{\"name\":\"g\"}</tool_call> more", "",
        "<tool_call>{\"name\": 1}</tool_call> and more", R"([["g","{}"]])"},
       {"qwen2.5", "", "<tool_call>\n{\"name\": \"f\"", "", "<tool_call>\n{\"name\": \"f\"", "[]"},
       {"qwen2.5", "", "a < b, <tool_ </tool_call>", "", "a < b, <tool_ </tool_call>", "[]"},
-      {"llama3.1", "", "{\"name\": \"f\", \"parameters\": {\"q\": \"}\\\"{\"}}", "", "", R"([["f","{\"q\": \"}\\\"{\"}"]])"},
-      {"llama3.1", "", " <|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}", "", "", R"([["f","{}"]])"},
+      {"llama3.1", "", "{\"name\": \"f\", \"parameters\": {\"q\": \"}\\\"{\"}}", "", "",
+       R"([["f","{\"q\": \"}\\\"{\"}"]])"},
+      {"llama3.1", "", " <|python_tag|>{\"type\": \"function\", \"name\": \"f\", \"parameters\": {}}", "", "",
+       R"([["f","{}"]])"},
       {"llama3.1", "", "{\"name\": \"f\", and so on", "", "{\"name\": \"f\", and so on", "[]"},
       {"llama3.1", "", "{\"x\": 1}", "", "{\"x\": 1}", "[]"},
       {"smollm2", "", "<think>a</think><tool_call>", "", "<think>a</think><tool_call>", "[]"},

@@ -6,11 +6,13 @@ namespace sonde::chatml {
 
 void write_tools(const OrderedJson& tools, std::string_view heading, PromptWriter& out) {
   out.own(heading).own(
-      "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function signatures within "
+      "# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function "
+      "signatures within "
       "<tools></tools> XML tags:\n<tools>");
   for (const OrderedJson& tool : tools) out.own("\n").given(python_json(tool));
   out.own(
-      "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML "
+      "\n</tools>\n\nFor each function call, return a json object with function name and arguments within "
+      "<tool_call></tool_call> XML "
       "tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n");
 }
 

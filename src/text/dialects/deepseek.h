@@ -15,8 +15,8 @@ inline constexpr std::string_view kOutputBegin = "<｜tool▁output▁begin｜>"
 inline constexpr std::string_view kThink = "<think>", kThinkEnd = "</think>";
 
 inline std::vector<std::string_view> controls(bool think) {
-  std::vector<std::string_view> all = {kBos,  kEos,          kUser,       kAssistant,   kCallsBegin, kCallsEnd, kCallBegin, kCallEnd,
-                                       kSep,  kOutputsBegin, kOutputsEnd, kOutputBegin, kOutputEnd};
+  std::vector<std::string_view> all = {kBos,     kEos, kUser,         kAssistant,  kCallsBegin,  kCallsEnd, kCallBegin,
+                                       kCallEnd, kSep, kOutputsBegin, kOutputsEnd, kOutputBegin, kOutputEnd};
   if (think) all.insert(all.end(), {kThink, kThinkEnd});
   return all;
 }

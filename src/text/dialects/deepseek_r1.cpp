@@ -52,7 +52,8 @@ void render(const Conversation& conversation, PromptWriter& out) {
 
 const NativeDialect& deepseek_r1() {
   static const NativeDialect dialect = {
-      "deepseek-r1", kGenerationPrompt, true, false, {Reasoning::kTags, Calls::kDeepseekFenced}, controls(true), render};
+      "deepseek-r1", kGenerationPrompt, true, false, {Reasoning::kTags, Calls::kDeepseekFenced}, controls(true),
+      render};
   return dialect;
 }
 

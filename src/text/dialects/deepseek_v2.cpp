@@ -22,7 +22,8 @@ void render(const Conversation& conversation, PromptWriter& out) {
 
 const NativeDialect& deepseek_v2() {
   static const NativeDialect dialect = {
-      "deepseek-v2", "Assistant:", false, false, {Reasoning::kNone, Calls::kNone}, {deepseek::kBos, deepseek::kEos}, render};
+      "deepseek-v2", "Assistant:", false, false, {Reasoning::kNone, Calls::kNone}, {deepseek::kBos, deepseek::kEos},
+      render};
   return dialect;
 }
 

@@ -1,6 +1,6 @@
-// DeepSeek-V2.5, DeepSeek-V3 and the R1 distills: the published templates are one text with small differences. Their quirks are kept:
-// the calls are closed only after a second call, "first call" and the outputs' opening mark count for the whole conversation, a message
-// with text loses its calls.
+// DeepSeek-V2.5, DeepSeek-V3 and the R1 distills: the published templates are one text with small differences. Their
+// quirks are kept: the calls are closed only after a second call, "first call" and the outputs' opening mark count for
+// the whole conversation, a message with text loses its calls.
 #include "text/dialects/deepseek.h"
 #include "text/python_text.h"
 
@@ -76,7 +76,11 @@ constexpr Variant kDistill = {false, false, true, "<｜Assistant｜><think>\n"};
 
 // The distills' vocabularies have no tokens for tools: those marks are plain text there.
 NativeDialect distill(std::string_view name) {
-  return {name, kDistill.generation_prompt, true, false, {Reasoning::kTags, Calls::kDeepseekFenced},
+  return {name,
+          kDistill.generation_prompt,
+          true,
+          false,
+          {Reasoning::kTags, Calls::kDeepseekFenced},
           {kBos, kEos, kUser, kAssistant, kThink, kThinkEnd},
           [](const Conversation& c, PromptWriter& out) { render_first_form(c, kDistill, out); }};
 }
@@ -85,14 +89,24 @@ NativeDialect distill(std::string_view name) {
 
 const NativeDialect& deepseek_v2_5() {
   static const NativeDialect dialect = {
-      "deepseek-v2.5", kAssistant, false, false, {Reasoning::kNone, Calls::kDeepseekFenced}, controls(false),
+      "deepseek-v2.5",
+      kAssistant,
+      false,
+      false,
+      {Reasoning::kNone, Calls::kDeepseekFenced},
+      controls(false),
       [](const Conversation& c, PromptWriter& out) { render_first_form(c, kV25, out); }};
   return dialect;
 }
 
 const NativeDialect& deepseek_v3() {
   static const NativeDialect dialect = {
-      "deepseek-v3", kAssistant, false, false, {Reasoning::kTags, Calls::kDeepseekFenced}, controls(false),
+      "deepseek-v3",
+      kAssistant,
+      false,
+      false,
+      {Reasoning::kTags, Calls::kDeepseekFenced},
+      controls(false),
       [](const Conversation& c, PromptWriter& out) { render_first_form(c, kV3, out); }};
   return dialect;
 }

@@ -1,4 +1,5 @@
-// DeepSeek-V3-0324 and DeepSeek-R1-0528: the user's turn opens the assistant's; calls and outputs are counted anew in every round.
+// DeepSeek-V3-0324 and DeepSeek-R1-0528: the user's turn opens the assistant's; calls and outputs are counted anew in
+// every round.
 #include "text/dialects/deepseek.h"
 
 namespace sonde {
@@ -61,16 +62,24 @@ void render_0324(const Conversation& conversation, bool drops_reasoning, PromptW
 }  // namespace
 
 const NativeDialect& deepseek_v3_0324() {
-  static const NativeDialect dialect = {
-      "deepseek-v3-0324", kAssistant, false, false, {Reasoning::kTags, Calls::kDeepseekFenced}, controls(false),
-      [](const Conversation& c, PromptWriter& out) { render_0324(c, false, out); }};
+  static const NativeDialect dialect = {"deepseek-v3-0324",
+                                        kAssistant,
+                                        false,
+                                        false,
+                                        {Reasoning::kTags, Calls::kDeepseekFenced},
+                                        controls(false),
+                                        [](const Conversation& c, PromptWriter& out) { render_0324(c, false, out); }};
   return dialect;
 }
 
 const NativeDialect& deepseek_r1_0528() {
-  static const NativeDialect dialect = {
-      "deepseek-r1-0528", kAssistant, true, false, {Reasoning::kTags, Calls::kDeepseekFenced}, controls(true),
-      [](const Conversation& c, PromptWriter& out) { render_0324(c, true, out); }};
+  static const NativeDialect dialect = {"deepseek-r1-0528",
+                                        kAssistant,
+                                        true,
+                                        false,
+                                        {Reasoning::kTags, Calls::kDeepseekFenced},
+                                        controls(true),
+                                        [](const Conversation& c, PromptWriter& out) { render_0324(c, true, out); }};
   return dialect;
 }
 

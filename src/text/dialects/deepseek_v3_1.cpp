@@ -36,7 +36,8 @@ void render(const Conversation& conversation, PromptWriter& out) {
       after_user = after_output = false;
       write_calls(message, out);
     } else if (field_is(message, "role", "assistant")) {
-      if (after_user) out.own(kAssistant).own(is_truthy(find_field(message, "prefix")) && thinking ? kThink : kThinkEnd);
+      if (after_user)
+        out.own(kAssistant).own(is_truthy(find_field(message, "prefix")) && thinking ? kThink : kThinkEnd);
       after_user = false;
       if (after_output) {
         out.field(message, "content").own(kEos);
@@ -59,7 +60,8 @@ void render(const Conversation& conversation, PromptWriter& out) {
 
 const NativeDialect& deepseek_v3_1() {
   static const NativeDialect dialect = {
-      "deepseek-v3.1", "<｜Assistant｜></think>", true, true, {Reasoning::kTags, Calls::kDeepseekPlain}, controls(true), render};
+      "deepseek-v3.1", "<｜Assistant｜></think>", true, true, {Reasoning::kTags, Calls::kDeepseekPlain}, controls(true),
+      render};
   return dialect;
 }
 

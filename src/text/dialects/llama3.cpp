@@ -65,12 +65,17 @@ void render_3_1(const Conversation& conversation, PromptWriter& out) {
   if (field_is(messages[0], "role", "system")) out.given(trimmed(messages[next++]));
   out.own(kTurnEnd);
   if (has_tools) {
-    if (next == messages.size()) return out.fail("Cannot put tools in the first user message when there's no first user message!");
-    out.own("<|start_header_id|>user<|end_header_id|>\n\n"
-            "Given the following functions, please respond with a JSON for a function call with its proper arguments that best answers the "
-            "given prompt.\n\nRespond in the format {\"name\": function name, \"parameters\": dictionary of argument name and its value}."
-            "Do not use variables.\n\n");
-    for (const OrderedJson& tool : conversation.tools) out.given(python_json(tool, {.indent = 4, .comma = {}, .colon = {}})).own("\n\n");
+    if (next == messages.size())
+      return out.fail("Cannot put tools in the first user message when there's no first user message!");
+    out.own(
+        "<|start_header_id|>user<|end_header_id|>\n\n"
+        "Given the following functions, please respond with a JSON for a function call with its proper arguments that "
+        "best answers the "
+        "given prompt.\n\nRespond in the format {\"name\": function name, \"parameters\": dictionary of argument name "
+        "and its value}."
+        "Do not use variables.\n\n");
+    for (const OrderedJson& tool : conversation.tools)
+      out.given(python_json(tool, {.indent = 4, .comma = {}, .colon = {}})).own("\n\n");
     out.given(trimmed(messages[next++])).own(kTurnEnd);
   }
   for (; next < messages.size() && !out.failed(); ++next) write_message_3_1(messages[next], out);
@@ -80,14 +85,24 @@ void render_3_1(const Conversation& conversation, PromptWriter& out) {
 }  // namespace
 
 const NativeDialect& llama3() {
-  static const NativeDialect dialect = {"llama3", kGenerationPrompt, false, false, {Reasoning::kNone, Calls::kNone},
-                                        {kBos, kHead, "<|end_header_id|>", kTurnEnd}, render_3};
+  static const NativeDialect dialect = {"llama3",
+                                        kGenerationPrompt,
+                                        false,
+                                        false,
+                                        {Reasoning::kNone, Calls::kNone},
+                                        {kBos, kHead, "<|end_header_id|>", kTurnEnd},
+                                        render_3};
   return dialect;
 }
 
 const NativeDialect& llama3_1() {
-  static const NativeDialect dialect = {"llama3.1", kGenerationPrompt, false, false, {Reasoning::kNone, Calls::kLlamaJson},
-                                        {kBos, kHead, "<|end_header_id|>", kTurnEnd}, render_3_1};
+  static const NativeDialect dialect = {"llama3.1",
+                                        kGenerationPrompt,
+                                        false,
+                                        false,
+                                        {Reasoning::kNone, Calls::kLlamaJson},
+                                        {kBos, kHead, "<|end_header_id|>", kTurnEnd},
+                                        render_3_1};
   return dialect;
 }
 

@@ -11,13 +11,15 @@
 
 namespace sonde {
 
-// Puts a prompt together and remembers who wrote what. The first failure sticks; its words are those of the published template's renderer.
+// Puts a prompt together and remembers who wrote what. The first failure sticks; its words are those of the published
+// template's renderer.
 class PromptWriter {
  public:
   PromptWriter& own(std::string_view text) { return add(text, true); }     // the template's words
   PromptWriter& given(std::string_view text) { return add(text, false); }  // text of a message
-  PromptWriter& field(const OrderedJson& object, const char* key);         // 'text' + object[key]: a string, nothing else
-  PromptWriter& printed(const OrderedJson& object, const char* key);       // {{ object[key] }}: None is "None", absent is nothing
+  PromptWriter& field(const OrderedJson& object, const char* key);  // 'text' + object[key]: a string, nothing else
+  PromptWriter& printed(const OrderedJson& object,
+                        const char* key);  // {{ object[key] }}: None is "None", absent is nothing
   void fail(std::string what);
   bool failed() const { return failed_; }
   Result<Prompt> take() &&;

@@ -15,7 +15,11 @@ void write_assistant(const OrderedJson& message, PromptWriter& out) {
     const OrderedJson& call = inner ? *inner : *item;
     const OrderedJson arguments = chatml::arguments_of(call, out);
     if (out.failed()) return;
-    out.own("\n<tool_call>\n{\"name\": \"").printed(call, "name").own("\", \"arguments\": ").given(python_json(arguments)).own("}\n</tool_call>");
+    out.own("\n<tool_call>\n{\"name\": \"")
+        .printed(call, "name")
+        .own("\", \"arguments\": ")
+        .given(python_json(arguments))
+        .own("}\n</tool_call>");
   }
   out.own("<|im_end|>\n");
 }
@@ -58,8 +62,9 @@ void render(const Conversation& conversation, PromptWriter& out) {
 }  // namespace
 
 const NativeDialect& qwen2_5() {
-  static const NativeDialect dialect = {
-      "qwen2.5", "<|im_start|>assistant\n", false, false, {Reasoning::kNone, Calls::kHermes}, {chatml::kStart, chatml::kEnd}, render};
+  static const NativeDialect dialect = {"qwen2.5", "<|im_start|>assistant\n",          false,
+                                        false,     {Reasoning::kNone, Calls::kHermes}, {chatml::kStart, chatml::kEnd},
+                                        render};
   return dialect;
 }
 

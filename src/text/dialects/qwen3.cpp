@@ -95,8 +95,10 @@ void render(const Conversation& conversation, PromptWriter& out) {
 }  // namespace
 
 const NativeDialect& qwen3() {
-  static const NativeDialect dialect = {"qwen3", "<|im_start|>assistant\n", true, true, {Reasoning::kTags, Calls::kHermes},
-                                        {chatml::kStart, chatml::kEnd, kThink, kThinkEnd}, render};
+  static const NativeDialect dialect = {
+      "qwen3", "<|im_start|>assistant\n",          true,
+      true,    {Reasoning::kTags, Calls::kHermes}, {chatml::kStart, chatml::kEnd, kThink, kThinkEnd},
+      render};
   return dialect;
 }
 

@@ -19,8 +19,9 @@ void render(const Conversation& conversation, PromptWriter& out) {
 }  // namespace
 
 const NativeDialect& smollm2() {
-  static const NativeDialect dialect = {
-      "smollm2", "<|im_start|>assistant\n", false, false, {Reasoning::kNone, Calls::kNone}, {chatml::kStart, chatml::kEnd}, render};
+  static const NativeDialect dialect = {"smollm2", "<|im_start|>assistant\n",        false,
+                                        false,     {Reasoning::kNone, Calls::kNone}, {chatml::kStart, chatml::kEnd},
+                                        render};
   return dialect;
 }
 
