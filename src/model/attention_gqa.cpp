@@ -89,8 +89,12 @@ class GroupedQueryAttention final : public Attention {
 Result<std::unique_ptr<Attention>> load_gqa(Loader& in, int64_t layer, bool biases, bool head_norms) {
   const ModelConfig& c = in.config();
   if (c.head_dim > GroupedQueryAttention::kMaxHead)
-    return Error{Code::kUnsupported, "head_dim is too large", "config.json", std::to_string(GroupedQueryAttention::kMaxHead) + " at most",
-                 std::to_string(c.head_dim), ""};
+    return Error{Code::kUnsupported,
+                 "head_dim is too large",
+                 "config.json",
+                 std::to_string(GroupedQueryAttention::kMaxHead) + " at most",
+                 std::to_string(c.head_dim),
+                 ""};
   auto attention = std::make_unique<GroupedQueryAttention>(c);
   const auto name = [&](const char* rest) { return layer_name(layer, rest); };
   const int64_t q = c.num_attention_heads * c.head_dim, kv = c.num_key_value_heads * c.head_dim;

@@ -1,7 +1,9 @@
-// Multi-head latent attention (DeepSeek-V2, section 2.1). A record is [latent c: kv_lora_rank | k_pe: qk_rope_head_dim].
+// Multi-head latent attention (DeepSeek-V2, section 2.1). A record is [latent c: kv_lora_rank | k_pe:
+// qk_rope_head_dim].
 //
 // expanded (prefill): k_nope_h = K_h c, v_h = V_h c for every cached token, then ordinary attention per head.
-// absorbed (decode):  q'_h = K_h^T q_nope_h, then attention of one key head of width rank + rope whose value is c itself,
+// absorbed (decode):  q'_h = K_h^T q_nope_h, then attention of one key head of width rank + rope whose value is c
+// itself,
 //                     o_h = V_h z_h. K_h [nope, rank] and V_h [v, rank] are the two parts of head h in kv_b_proj.
 #include <algorithm>
 #include <cmath>
@@ -38,16 +40,19 @@ class LatentAttention final : public Attention {
     float* out = scratch.get(scratch.c, rows * heads * c_.v_head_dim);
     if (lora > 0) {
       float* c_q = scratch.get(scratch.d, rows * lora);
-      const Product products[] = {{q_a_proj, x, rows, hidden, c_q, lora}, {kv_a_proj, x, rows, hidden, latent, step.record}};
+      const Product products[] = {{q_a_proj, x, rows, hidden, c_q, lora},
+                                  {kv_a_proj, x, rows, hidden, latent, step.record}};
       matmul(step.pool, products);
       rms_norm(step.pool, c_q, lora, q_a_layernorm.data(), float(c_.rms_norm_eps), c_q, lora, rows, lora);
       matmul(step.pool, q_b_proj, c_q, rows, lora, q, q_width);
     } else {
-      const Product products[] = {{q_proj, x, rows, hidden, q, q_width}, {kv_a_proj, x, rows, hidden, latent, step.record}};
+      const Product products[] = {{q_proj, x, rows, hidden, q, q_width},
+                                  {kv_a_proj, x, rows, hidden, latent, step.record}};
       matmul(step.pool, products);
     }
     // The latent is cached after its norm, k_pe after its rotation.
-    rms_norm(step.pool, latent, step.record, kv_a_layernorm.data(), float(c_.rms_norm_eps), latent, step.record, rows, rank);
+    rms_norm(step.pool, latent, step.record, kv_a_layernorm.data(), float(c_.rms_norm_eps), latent, step.record, rows,
+             rank);
     step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         rotate(latent + r * step.record + rank, step.cos_row(r), step.sin_row(r), rope, /*halves=*/false);
@@ -57,8 +62,8 @@ class LatentAttention final : public Attention {
     });
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
       for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i)
-        std::memcpy(step.record_at(chunk, step.chunks[chunk].start + i), latent + (step.first_row[chunk] + i) * step.record,
-                    std::size_t(step.record) * sizeof(float));
+        std::memcpy(step.record_at(chunk, step.chunks[chunk].start + i),
+                    latent + (step.first_row[chunk] + i) * step.record, std::size_t(step.record) * sizeof(float));
 
     absorbed(step, scratch, q, out);
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
@@ -89,14 +94,16 @@ class LatentAttention final : public Attention {
       const float* from = q + rows[std::size_t(r)] * heads * (nope + rope);
       for (int64_t h = 0; h < heads; ++h) {
         std::memcpy(q_nope + (r * heads + h) * nope, from + h * (nope + rope), std::size_t(nope) * sizeof(float));
-        std::memcpy(queries + (r * heads + h) * width + rank, from + h * (nope + rope) + nope, std::size_t(rope) * sizeof(float));
+        std::memcpy(queries + (r * heads + h) * width + rank, from + h * (nope + rope) + nope,
+                    std::size_t(rope) * sizeof(float));
       }
       attend[std::size_t(r)].q = queries + r * heads * width;
       attend[std::size_t(r)].out = z + r * heads * rank;
     }
     std::vector<Product> products;
     for (int64_t h = 0; h < heads; ++h)
-      products.push_back({key_transposed[std::size_t(h)], q_nope + h * nope, n, heads * nope, queries + h * width, heads * width});
+      products.push_back(
+          {key_transposed[std::size_t(h)], q_nope + h * nope, n, heads * nope, queries + h * width, heads * width});
     matmul(step.pool, products);
     const AttentionShape shape{.heads = heads,
                                .key_heads = 1,
@@ -130,17 +137,21 @@ class LatentAttention final : public Attention {
       std::memcpy(latents + s * step.record, step.record_at(chunk, s), std::size_t(step.record) * sizeof(float));
 
     for (int64_t first = 0; first < heads; first += group) {
-      const int64_t count = std::min(group, heads - first), record = count * (key_width + v), values = count * key_width;
+      const int64_t count = std::min(group, heads - first), record = count * (key_width + v),
+                    values = count * key_width;
       float* expanded = scratch.get(scratch.e, length * record);  // [length][K: count x (nope | rope) | V: count x v]
       std::vector<Product> products;
       for (int64_t h = 0; h < count; ++h) {
-        products.push_back({key[std::size_t(first + h)], latents, length, step.record, expanded + h * key_width, record});
-        products.push_back({value[std::size_t(first + h)], latents, length, step.record, expanded + values + h * v, record});
+        products.push_back(
+            {key[std::size_t(first + h)], latents, length, step.record, expanded + h * key_width, record});
+        products.push_back(
+            {value[std::size_t(first + h)], latents, length, step.record, expanded + values + h * v, record});
       }
       matmul(step.pool, products);
       for (int64_t s = 0; s < length; ++s)
         for (int64_t h = 0; h < count; ++h)
-          std::memcpy(expanded + s * record + h * key_width + nope, latents + s * step.record + rank, std::size_t(rope) * sizeof(float));
+          std::memcpy(expanded + s * record + h * key_width + nope, latents + s * step.record + rank,
+                      std::size_t(rope) * sizeof(float));
 
       // Queries and outputs of these heads side by side, as attention() wants them.
       float* queries = scratch.get(scratch.f, tokens * count * (key_width + v));
@@ -150,8 +161,10 @@ class LatentAttention final : public Attention {
       std::vector<AttentionRow> attend;
       for (int64_t i = 0; i < tokens; ++i) {
         const int64_t row = step.first_row[chunk] + i;
-        std::memcpy(queries + i * count * key_width, q + (row * heads + first) * key_width, std::size_t(count * key_width) * sizeof(float));
-        attend.push_back({queries + i * count * key_width, o + i * count * v, pages.data(), step.chunks[chunk].start + i + 1});
+        std::memcpy(queries + i * count * key_width, q + (row * heads + first) * key_width,
+                    std::size_t(count * key_width) * sizeof(float));
+        attend.push_back(
+            {queries + i * count * key_width, o + i * count * v, pages.data(), step.chunks[chunk].start + i + 1});
       }
       const AttentionShape shape{.heads = count,
                                  .key_heads = count,
@@ -166,7 +179,8 @@ class LatentAttention final : public Attention {
                                  .scale = scale_};
       attention(step.pool, shape, attend);
       for (int64_t i = 0; i < tokens; ++i)
-        std::memcpy(out + ((step.first_row[chunk] + i) * heads + first) * v, o + i * count * v, std::size_t(count * v) * sizeof(float));
+        std::memcpy(out + ((step.first_row[chunk] + i) * heads + first) * v, o + i * count * v,
+                    std::size_t(count * v) * sizeof(float));
     }
   }
 
@@ -192,11 +206,17 @@ Result<Matrix> stack(const Loader& in, const std::string& name, int64_t heads, i
   const Tensor* t = in.checkpoint().find(name);
   if (!t) return Error{Code::kNotFound, "missing tensor", name, "", "", ""};
   if (t->shape != std::vector<int64_t>{heads, rows, cols})
-    return Error{Code::kInvalid, "tensor has the wrong shape", name, "[" + std::to_string(heads) + ", " + std::to_string(rows) + ", " + std::to_string(cols) + "]",
-                 std::to_string(t->dim(0)) + " x " + std::to_string(t->dim(1)) + " x " + std::to_string(t->dim(2)), ""};
-  if (!t->type->unpack || cols % t->type->block) return Error{Code::kInvalid, "tensor cannot be a weight", name, "", std::string(t->type->name), ""};
+    return Error{Code::kInvalid,
+                 "tensor has the wrong shape",
+                 name,
+                 "[" + std::to_string(heads) + ", " + std::to_string(rows) + ", " + std::to_string(cols) + "]",
+                 std::to_string(t->dim(0)) + " x " + std::to_string(t->dim(1)) + " x " + std::to_string(t->dim(2)),
+                 ""};
+  if (!t->type->unpack || cols % t->type->block)
+    return Error{Code::kInvalid, "tensor cannot be a weight", name, "", std::string(t->type->name), ""};
   Matrix m;
-  m.type = t->type, m.data = t->bytes.data(), m.rows = heads * rows, m.cols = cols, m.row_bytes = t->type->row_bytes(cols);
+  m.type = t->type, m.data = t->bytes.data(), m.rows = heads * rows, m.cols = cols,
+  m.row_bytes = t->type->row_bytes(cols);
   return m;
 }
 
@@ -206,7 +226,8 @@ Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double sc
   const ModelConfig& c = in.config();
   auto mla = std::make_unique<LatentAttention>(c, score_factor);
   const auto name = [&](const char* rest) { return layer_name(layer, rest); };
-  const int64_t heads = c.num_attention_heads, nope = c.qk_nope_head_dim, rope = c.qk_rope_head_dim, v = c.v_head_dim, rank = c.kv_lora_rank;
+  const int64_t heads = c.num_attention_heads, nope = c.qk_nope_head_dim, rope = c.qk_rope_head_dim, v = c.v_head_dim,
+                rank = c.kv_lora_rank;
   if (c.q_lora_rank > 0) {
     SONDE_TRY(mla->q_a_proj, in.matrix(name("self_attn.q_a_proj.weight"), c.q_lora_rank, c.hidden_size));
     SONDE_TRY(mla->q_a_layernorm, in.vector(name("self_attn.q_a_layernorm.weight"), c.q_lora_rank));

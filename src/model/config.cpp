@@ -56,7 +56,9 @@ class Reader {
 
   int complain(const char* key, std::string expected, std::string found) {
     if (found.size() > 80) found = found.substr(0, 77) + "...";
-    if (!error_) error_ = Error{Code::kInvalid, fmt::format("bad value of {}", key), where_, std::move(expected), std::move(found), ""};
+    if (!error_)
+      error_ =
+          Error{Code::kInvalid, fmt::format("bad value of {}", key), where_, std::move(expected), std::move(found), ""};
     return 0;
   }
   const std::optional<Error>& error() const { return error_; }
@@ -95,7 +97,8 @@ Result<RopeScaling> read_scaling(const json& object, int64_t max_positions) {
       in.complain("high_freq_factor", fmt::format("more than low_freq_factor {}", scaling.low_freq_factor),
                   fmt::format("{}", scaling.high_freq_factor));
   } else {
-    return Error{Code::kUnsupported, "unknown rope scaling", "config.json: rope_scaling", "yarn, llama3 or default", kind, ""};
+    return Error{
+        Code::kUnsupported, "unknown rope scaling", "config.json: rope_scaling", "yarn, llama3 or default", kind, ""};
   }
   if (in.error()) return *in.error();
   return scaling;
@@ -105,7 +108,11 @@ Result<RopeScaling> read_scaling(const json& object, int64_t max_positions) {
 
 Result<ModelConfig> ModelConfig::from_json(const json& object) {
   if (!object.is_object())
-    return Error{Code::kNotFound, "no model configuration", "", "a config.json or GGUF keys that describe a model", "none",
+    return Error{Code::kNotFound,
+                 "no model configuration",
+                 "",
+                 "a config.json or GGUF keys that describe a model",
+                 "none",
                  "a vocabulary alone can be tokenised with, not run"};
   Reader in(object);
   ModelConfig c;
@@ -137,8 +144,10 @@ Result<ModelConfig> ModelConfig::from_json(const json& object) {
     if (c.qk_rope_head_dim % 2) in.complain("qk_rope_head_dim", "an even number", std::to_string(c.qk_rope_head_dim));
   } else {
     if (!in.has("head_dim") && c.hidden_size % c.num_attention_heads)
-      in.complain("hidden_size", fmt::format("a multiple of num_attention_heads {}", c.num_attention_heads), std::to_string(c.hidden_size));
-    c.head_dim = in.integer("head_dim", 2, 65536, std::max<int64_t>(2, c.hidden_size / std::max<int64_t>(1, c.num_attention_heads)));
+      in.complain("hidden_size", fmt::format("a multiple of num_attention_heads {}", c.num_attention_heads),
+                  std::to_string(c.hidden_size));
+    c.head_dim = in.integer("head_dim", 2, 65536,
+                            std::max<int64_t>(2, c.hidden_size / std::max<int64_t>(1, c.num_attention_heads)));
     if (c.head_dim % 2) in.complain("head_dim", "an even number", std::to_string(c.head_dim));
     if (c.num_attention_heads % c.num_key_value_heads)
       in.complain("num_key_value_heads", fmt::format("a divisor of num_attention_heads {}", c.num_attention_heads),
@@ -155,14 +164,16 @@ Result<ModelConfig> ModelConfig::from_json(const json& object) {
     c.n_group = in.integer("n_group", 1, c.n_routed_experts, 1);
     c.topk_group = in.integer("topk_group", 1, c.n_group, 1);
     if (c.n_routed_experts % c.n_group)
-      in.complain("n_group", fmt::format("a divisor of n_routed_experts {}", c.n_routed_experts), std::to_string(c.n_group));
+      in.complain("n_group", fmt::format("a divisor of n_routed_experts {}", c.n_routed_experts),
+                  std::to_string(c.n_group));
     c.topk_method = in.text("topk_method", "");
     c.scoring_func = in.text("scoring_func", "");
     c.routed_scaling_factor = in.number("routed_scaling_factor", 0, 1e6, 1);
     c.norm_topk_prob = in.boolean("norm_topk_prob", false);
   }
   c.num_nextn_predict_layers = in.integer("num_nextn_predict_layers", 0, 64, 0);
-  if (in.has("hidden_act") && in.text("hidden_act", "silu") != "silu") in.complain("hidden_act", "silu", in.text("hidden_act", ""));
+  if (in.has("hidden_act") && in.text("hidden_act", "silu") != "silu")
+    in.complain("hidden_act", "silu", in.text("hidden_act", ""));
   if (in.error()) return *in.error();
 
   // A null rope_scaling means none; transformers 5 keeps the kind beside rope_theta.

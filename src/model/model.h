@@ -18,10 +18,11 @@ namespace sonde {
 // Tokens of one page of the KV cache. Chunks that start on a page boundary give the same bits as one long prefill.
 inline constexpr int64_t kPageTokens = 32;
 
-// What a token leaves in the cache: `layers` records of `record` floats (MLA: kv_lora_rank + qk_rope_head_dim; GQA: 2 * kv_heads * head_dim).
+// What a token leaves in the cache: `layers` records of `record` floats (MLA: kv_lora_rank + qk_rope_head_dim; GQA: 2 *
+// kv_heads * head_dim).
 struct KvLayout {
-  int64_t layers = 0;   // main layers, plus one for the MTP layer where it is loaded
-  int64_t record = 0;   // floats
+  int64_t layers = 0;  // main layers, plus one for the MTP layer where it is loaded
+  int64_t record = 0;  // floats
   int64_t page_floats() const { return layers * kPageTokens * record; }  // page = [layers][kPageTokens][record]
 };
 
@@ -29,22 +30,22 @@ enum class Logits { kNone, kLast, kAll };
 
 // Consecutive tokens of one sequence in a batch.
 struct SequenceChunk {
-  std::span<const int32_t> tokens;      // ids below vocab_size
-  int64_t start = 0;                    // position of tokens[0]; positions before it are in the pages already
-  std::span<float* const> pages;        // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
-  bool absorbed = false;                // MLA: attend in the absorbed form (decode) instead of the expanded one (prefill)
+  std::span<const int32_t> tokens;  // ids below vocab_size
+  int64_t start = 0;                // position of tokens[0]; positions before it are in the pages already
+  std::span<float* const> pages;    // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
+  bool absorbed = false;            // MLA: attend in the absorbed form (decode) instead of the expanded one (prefill)
   Logits logits = Logits::kLast;
 };
 
 // What `sonde logits --hidden` shows; filled where not null.
 struct Probe {
-  std::vector<std::vector<float>> hidden;           // 0 = embedding, i = after block i: [tokens, hidden_size]
-  std::vector<std::vector<int32_t>> experts;        // per layer: [tokens, k], ascending; empty for dense layers
+  std::vector<std::vector<float>> hidden;     // 0 = embedding, i = after block i: [tokens, hidden_size]
+  std::vector<std::vector<int32_t>> experts;  // per layer: [tokens, k], ascending; empty for dense layers
 };
 
 struct ForwardResult {
-  AlignedVector<float> logits;          // [rows wanted, vocab_size], in the order of the chunks
-  AlignedVector<float> final;           // the same rows after the final norm: [rows wanted, hidden_size]
+  AlignedVector<float> logits;  // [rows wanted, vocab_size], in the order of the chunks
+  AlignedVector<float> final;   // the same rows after the final norm: [rows wanted, hidden_size]
 };
 
 class Model {
@@ -56,8 +57,11 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   virtual KvLayout kv_layout() const = 0;
   virtual bool has_mtp() const = 0;
-  // Bytes of stored weights that one token reads (active experts only; embedding: one row), and weights it multiplies by.
-  struct Work { int64_t bytes = 0, weights = 0; };
+  // Bytes of stored weights that one token reads (active experts only; embedding: one row), and weights it multiplies
+  // by.
+  struct Work {
+    int64_t bytes = 0, weights = 0;
+  };
   virtual Work work_per_token() const = 0;
   // Parameters in all and active per token (embedding counted, MTP layer not).
   virtual int64_t parameters() const = 0;
@@ -66,9 +70,11 @@ class Model {
   virtual int64_t owned_bytes() const = 0;
 
   // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk.
-  virtual void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe = nullptr) = 0;
-  // MTP drafts: row i joins final[i] (state of position start + i after the final norm) with next[i] (the token after it) and gives the
-  // logits of the token after that: [n, vocab_size]. Uses the last layer's records of the pages, at positions start + i. Needs has_mtp().
+  virtual void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out,
+                       Probe* probe = nullptr) = 0;
+  // MTP drafts: row i joins final[i] (state of position start + i after the final norm) with next[i] (the token after
+  // it) and gives the logits of the token after that: [n, vocab_size]. Uses the last layer's records of the pages, at
+  // positions start + i. Needs has_mtp().
   virtual void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start,
                            std::span<float* const> pages, bool absorbed, AlignedVector<float>& logits) = 0;
 };

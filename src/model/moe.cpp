@@ -1,4 +1,5 @@
-// DeepSeekMoE: the gate picks experts per token; tokens are gathered by expert, so each expert's weights are read once a step.
+// DeepSeekMoE: the gate picks experts per token; tokens are gathered by expert, so each expert's weights are read once
+// a step.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -18,7 +19,8 @@ struct Choice {
 class Gate {
  public:
   explicit Gate(const ModelConfig& config) : c_(config) {}
-  std::vector<float> correction_bias;  // [experts]; empty: none. Moves the choice, never the weights (DeepSeek-V3, section 2.1.2)
+  std::vector<float>
+      correction_bias;  // [experts]; empty: none. Moves the choice, never the weights (DeepSeek-V3, section 2.1.2)
 
   // logits [experts] -> the chosen experts, ascending. `scores`, `pick`: scratch of experts values.
   void choose(const float* logits, std::vector<double>& scores, std::vector<double>& pick, Choice* out) const {
@@ -60,7 +62,8 @@ class Gate {
     return order;
   }
 
-  // Experts outside the topk_group best groups get -infinity. A group counts by its best expert (V2) or its two best (V3).
+  // Experts outside the topk_group best groups get -infinity. A group counts by its best expert (V2) or its two best
+  // (V3).
   void drop_groups(std::vector<double>& pick) const {
     const int64_t groups = c_.n_group, size = c_.n_routed_experts / groups;
     const bool two = c_.topk_method == "noaux_tc";
@@ -69,8 +72,10 @@ class Gate {
       double first = -std::numeric_limits<double>::infinity(), second = first;
       for (int64_t e = g * size; e < (g + 1) * size; ++e) {
         const double p = pick[std::size_t(e)];
-        if (p > first) second = first, first = p;
-        else if (p > second) second = p;
+        if (p > first)
+          second = first, first = p;
+        else if (p > second)
+          second = p;
       }
       rank.push_back({-(two && size > 1 ? first + second : first), g});
     }
@@ -127,13 +132,14 @@ class MixtureOfExperts final : public FeedForward {
       std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden, std::size_t(hidden) * sizeof(float));
 
     std::vector<Product> products;
-    const auto add = [&](const Matrix Expert::*w, const Expert& e, const float* in, int64_t m, float* out) {
+    const auto add = [&](const Matrix Expert::* w, const Expert& e, const float* in, int64_t m, float* out) {
       const Matrix& matrix = e.*w;
       products.push_back({matrix, in, m, matrix.cols, out, matrix.rows});
     };
     const auto each = [&](auto&& f) {
       for (int64_t e = 0; e < n; ++e)
-        if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0) f(experts[std::size_t(e)], first[std::size_t(e)], m);
+        if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0)
+          f(experts[std::size_t(e)], first[std::size_t(e)], m);
     };
     each([&](const Expert& e, int64_t at, int64_t m) {
       add(&Expert::gate_proj, e, gathered + at * hidden, m, gates + at * width);
@@ -146,11 +152,14 @@ class MixtureOfExperts final : public FeedForward {
     matmul(step.pool, products);
     silu_mul(step.pool, gates, ups, gates, slots * width + rows * shared_width);
     products.clear();
-    each([&](const Expert& e, int64_t at, int64_t m) { add(&Expert::down_proj, e, gates + at * width, m, outs + at * hidden); });
+    each([&](const Expert& e, int64_t at, int64_t m) {
+      add(&Expert::down_proj, e, gates + at * width, m, outs + at * hidden);
+    });
     if (shared_width) add(&Expert::down_proj, shared, gates + slots * width, rows, outs + slots * hidden);
     matmul(step.pool, products);
 
-    // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this row.
+    // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this
+    // row.
     step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         float* to = y + r * hidden;

@@ -2,8 +2,8 @@
 
 namespace sonde {
 
-Result<std::unique_ptr<MtpLayer>> MtpLayer::load(Loader& in, const Family& family, const Rope& rope, const Matrix& embed_tokens,
-                                                 const Matrix& lm_head) {
+Result<std::unique_ptr<MtpLayer>> MtpLayer::load(Loader& in, const Family& family, const Rope& rope,
+                                                 const Matrix& embed_tokens, const Matrix& lm_head) {
   const ModelConfig& c = in.config();
   const int64_t layer = c.num_hidden_layers, hidden = c.hidden_size;
   const auto name = [&](const char* rest) { return layer_name(layer, rest); };

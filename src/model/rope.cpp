@@ -12,7 +12,8 @@ double mscale(double factor, double m) { return factor > 1 ? 0.1 * m * std::log(
 // YaRN (Peng et al. 2023, section 3.2), as DeepSeek-V3's precompute_freqs_cis computes it.
 void yarn(const RopeScaling& s, double theta, int64_t dim, std::vector<double>& f) {
   const auto correction = [&](double rotations) {
-    return double(dim) * std::log(s.original_max_position_embeddings / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
+    return double(dim) * std::log(s.original_max_position_embeddings / (rotations * 2 * std::numbers::pi)) /
+           (2 * std::log(theta));
   };
   const double low = std::max(std::floor(correction(s.beta_fast)), 0.0);
   double high = std::min(std::ceil(correction(s.beta_slow)), double(dim - 1));
@@ -44,7 +45,8 @@ Rope Rope::make(const ModelConfig& config, int64_t dim, std::span<const float> f
   rope.frequencies.resize(std::size_t(dim / 2));
   for (std::size_t i = 0; i < rope.frequencies.size(); ++i)
     rope.frequencies[i] = std::pow(config.rope_theta, -2.0 * double(i) / double(dim));
-  for (std::size_t i = 0; i < std::min(factors.size(), rope.frequencies.size()); ++i) rope.frequencies[i] /= double(factors[i]);
+  for (std::size_t i = 0; i < std::min(factors.size(), rope.frequencies.size()); ++i)
+    rope.frequencies[i] /= double(factors[i]);
   const RopeScaling& s = config.rope_scaling;
   if (s.kind == RopeScaling::Kind::kLlama3) llama3(s, rope.frequencies);
   if (s.kind == RopeScaling::Kind::kYarn) {

@@ -15,12 +15,12 @@ namespace sonde {
 struct Step {
   ThreadPool& pool;
   std::span<const SequenceChunk> chunks;
-  int64_t rows = 0;                        // tokens of all chunks
-  int64_t record = 0;                      // floats a token and layer in the cache
+  int64_t rows = 0;    // tokens of all chunks
+  int64_t record = 0;  // floats a token and layer in the cache
   int64_t rope_dim = 0;
-  int64_t layer = 0;                       // layer of the cache that is being computed
-  std::vector<double> cosine, sine;        // [rows, rope_dim / 2]
-  std::vector<int64_t> first_row;          // of each chunk
+  int64_t layer = 0;                             // layer of the cache that is being computed
+  std::vector<double> cosine, sine;              // [rows, rope_dim / 2]
+  std::vector<int64_t> first_row;                // of each chunk
   std::vector<std::vector<const float*>> pages;  // of each chunk, in this layer
   std::vector<int32_t>* experts = nullptr;       // probe: [rows, k] of this layer, ascending
 
@@ -49,7 +49,8 @@ struct Step {
 
   // Where the record of a chunk's token lies: `position` counts from the start of the sequence.
   float* record_at(std::size_t chunk, int64_t position) const {
-    return chunks[chunk].pages[std::size_t(position / kPageTokens)] + (layer * kPageTokens + position % kPageTokens) * record;
+    return chunks[chunk].pages[std::size_t(position / kPageTokens)] +
+           (layer * kPageTokens + position % kPageTokens) * record;
   }
 };
 

@@ -34,7 +34,8 @@ class Transformer final : public Model {
     Step step(pool, chunks, kv_layout(), rope_, rope_dim());
     const int64_t hidden = config_.hidden_size;
     float* h = scratch_.get(hidden_, step.rows * hidden);
-    for (std::size_t c = 0; c < chunks.size(); ++c) embed(embed_tokens_, chunks[c].tokens, h + step.first_row[c] * hidden);
+    for (std::size_t c = 0; c < chunks.size(); ++c)
+      embed(embed_tokens_, chunks[c].tokens, h + step.first_row[c] * hidden);
     if (probe) probe->hidden.clear(), probe->experts.assign(blocks_.size(), {}), keep(*probe, h, step.rows);
 
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
@@ -55,12 +56,13 @@ class Transformer final : public Model {
     const int64_t rows = int64_t(wanted.size());
     out.final.resize(std::size_t(rows * hidden)), out.logits.resize(std::size_t(rows * config_.vocab_size));
     for (int64_t r = 0; r < rows; ++r)
-      rms_norm(pool, h + wanted[std::size_t(r)] * hidden, hidden, norm_.data(), eps(), out.final.data() + r * hidden, hidden, 1, hidden);
+      rms_norm(pool, h + wanted[std::size_t(r)] * hidden, hidden, norm_.data(), eps(), out.final.data() + r * hidden,
+               hidden, 1, hidden);
     if (rows) matmul(pool, lm_head_, out.final.data(), rows, hidden, out.logits.data(), config_.vocab_size);
   }
 
-  void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start, std::span<float* const> pages,
-                   bool absorbed, AlignedVector<float>& logits) override {
+  void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start,
+                   std::span<float* const> pages, bool absorbed, AlignedVector<float>& logits) override {
     const SequenceChunk chunk{next, start, pages, absorbed, Logits::kAll};
     Step step(pool, std::span(&chunk, 1), kv_layout(), rope_, rope_dim());
     step.enter_layer(config_.num_hidden_layers);
@@ -81,8 +83,9 @@ class Transformer final : public Model {
     SONDE_TRY(config_, ModelConfig::from_json(checkpoint_->config()));
     const Family* family = find_family(config_.model_type);
     if (!family)
-      return Error{Code::kUnsupported, "unknown model family", checkpoint_->path(), family_names(), config_.model_type,
-                   "model_type of config.json or general.architecture of the GGUF file names it"};
+      return Error{Code::kUnsupported,  "unknown model family",
+                   checkpoint_->path(), family_names(),
+                   config_.model_type,  "model_type of config.json or general.architecture of the GGUF file names it"};
     SONDE_CHECK(family->complete(config_));
     std::vector<float> rope_factors;
     if (checkpoint_->find("rope_freqs.weight")) {
@@ -121,7 +124,8 @@ class Transformer final : public Model {
   float eps() const { return float(config_.rms_norm_eps); }
 
   void embed(const Matrix& table, std::span<const int32_t> tokens, float* h) const {
-    for (std::size_t i = 0; i < tokens.size(); ++i) unpack_rows(table, tokens[i], 1, h + int64_t(i) * config_.hidden_size);
+    for (std::size_t i = 0; i < tokens.size(); ++i)
+      unpack_rows(table, tokens[i], 1, h + int64_t(i) * config_.hidden_size);
   }
 
   void run_block(const Block& block, Step& step, float* h) {
@@ -129,7 +133,8 @@ class Transformer final : public Model {
     float* x = scratch_.get(scratch_.x, rows * hidden);
     float* y = scratch_.get(scratch_.y, rows * hidden);
     const auto add = [&] {
-      step.pool.split(rows * hidden, 4096, [&](int64_t begin, int64_t end, int) { add_scaled(h + begin, y + begin, 1.0f, end - begin); });
+      step.pool.split(rows * hidden, 4096,
+                      [&](int64_t begin, int64_t end, int) { add_scaled(h + begin, y + begin, 1.0f, end - begin); });
     };
     rms_norm(step.pool, h, hidden, block.input_layernorm.data(), eps(), x, hidden, rows, hidden);
     block.attention->forward(step, scratch_, x, y);
@@ -139,7 +144,9 @@ class Transformer final : public Model {
     add();
   }
 
-  void keep(Probe& probe, const float* h, int64_t rows) const { probe.hidden.emplace_back(h, h + rows * config_.hidden_size); }
+  void keep(Probe& probe, const float* h, int64_t rows) const {
+    probe.hidden.emplace_back(h, h + rows * config_.hidden_size);
+  }
 
   std::shared_ptr<const Checkpoint> checkpoint_;  // owns the mapped weights
   ModelConfig config_;

@@ -21,7 +21,9 @@ class Equalities : public testing::TestWithParam<std::string> {
     Runner runner(*model_);
     AlignedVector<float> all;
     for (std::size_t first = 0; first < ids_.size(); first += std::size_t(chunk)) {
-      const auto part = runner.feed(std::span(ids_).subspan(first, std::min(std::size_t(chunk), ids_.size() - first)), absorbed).logits;
+      const auto part =
+          runner.feed(std::span(ids_).subspan(first, std::min(std::size_t(chunk), ids_.size() - first)), absorbed)
+              .logits;
       all.insert(all.end(), part.begin(), part.end());
     }
     return all;
@@ -32,10 +34,13 @@ class Equalities : public testing::TestWithParam<std::string> {
 
 TEST_P(Equalities, ChunksOfPagesEqualOneShot) {
   const auto whole = in_chunks(int64_t(ids_.size()), false);
-  for (int64_t chunk : {kPageTokens, 2 * kPageTokens, 4 * kPageTokens}) EXPECT_EQ(in_chunks(chunk, false), whole) << chunk;
+  for (int64_t chunk : {kPageTokens, 2 * kPageTokens, 4 * kPageTokens})
+    EXPECT_EQ(in_chunks(chunk, false), whole) << chunk;
 }
 
-TEST_P(Equalities, OneFormThroughoutEqualsTokenByToken) { EXPECT_EQ(in_chunks(1, true), in_chunks(int64_t(ids_.size()), true)); }
+TEST_P(Equalities, OneFormThroughoutEqualsTokenByToken) {
+  EXPECT_EQ(in_chunks(1, true), in_chunks(int64_t(ids_.size()), true));
+}
 
 TEST_P(Equalities, OneThreadEqualsTwo) {
   for (bool absorbed : {false, true}) {
@@ -56,10 +61,12 @@ TEST_P(Equalities, NeighboursInTheBatchChangeNothing) {
   std::vector<AlignedVector<float>> storage;
   std::vector<std::vector<float*>> pages(8);
   for (auto& list : pages)
-    for (int p = 0; p < 5; ++p) storage.emplace_back(std::size_t(layout.page_floats())), list.push_back(storage.back().data());
+    for (int p = 0; p < 5; ++p)
+      storage.emplace_back(std::size_t(layout.page_floats())), list.push_back(storage.back().data());
   // Eight prompts of unlike length in one pass, one of them already decoding; then each alone.
   std::vector<SequenceChunk> chunks;
-  for (std::size_t s = 0; s < 8; ++s) chunks.push_back({std::span(ids_).subspan(s * 3, 5 + s * 17), 0, pages[s], s % 3 == 2, Logits::kAll});
+  for (std::size_t s = 0; s < 8; ++s)
+    chunks.push_back({std::span(ids_).subspan(s * 3, 5 + s * 17), 0, pages[s], s % 3 == 2, Logits::kAll});
   ForwardResult together;
   model_->forward(pool, chunks, together, nullptr);
   std::size_t at = 0;
@@ -72,8 +79,8 @@ TEST_P(Equalities, NeighboursInTheBatchChangeNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Equalities,
-                         testing::Values("models/mini", "models/v2-lite-f32", "models/v3-fp8-ue8m0", "models/qwen3-bf16",
-                                         "gguf/v2-lite-split.Q8_0.gguf", "gguf/llama.Q5_1.gguf"));
+                         testing::Values("models/mini", "models/v2-lite-f32", "models/v3-fp8-ue8m0",
+                                         "models/qwen3-bf16", "gguf/v2-lite-split.Q8_0.gguf", "gguf/llama.Q5_1.gguf"));
 
 }  // namespace
 }  // namespace sonde::test

@@ -7,9 +7,9 @@
 namespace sonde::test {
 namespace {
 
-// architecture.md, golden/README.models.md: F32 activations are asked to stay within 2e-4 of the tensor's standard deviation.
+// architecture.md, golden/README.models.md: F32 activations are asked to stay within 2e-4 of the tensor's standard
+// deviation.
 constexpr double kTolerance = 2e-4;
-
 
 class Golden : public testing::TestWithParam<std::string> {};
 
@@ -36,7 +36,8 @@ TEST_P(Golden, LogitsHiddenStatesExpertsDraftsAndGreedyTokens) {
     largest = std::max(largest, error);
     EXPECT_LE(error, kTolerance) << name;
   };
-  // transformers ignores attn_factor, which the release sets and the engine honours: only the tensors that do too count.
+  // transformers ignores attn_factor, which the release sets and the engine honours: only the tensors that do too
+  // count.
   const bool attn_factor = expected->has("0.logits_attn_factor");
   for (const std::string p : {"0", "1", "2"}) {
     const auto ids = expected->ints(p + ".input_ids");
@@ -51,7 +52,8 @@ TEST_P(Golden, LogitsHiddenStatesExpertsDraftsAndGreedyTokens) {
     }
     check(out.logits, p + ".logits");
     for (std::size_t layer = 0; layer < probe.hidden.size(); ++layer)
-      if (const auto name = p + ".hidden." + std::to_string(layer); expected->has(name)) check(probe.hidden[layer], name);
+      if (const auto name = p + ".hidden." + std::to_string(layer); expected->has(name))
+        check(probe.hidden[layer], name);
     if (expected->has(p + ".final")) check(out.final, p + ".final");
     for (std::size_t layer = 0; layer < probe.experts.size(); ++layer)
       if (const auto name = p + ".experts." + std::to_string(layer); expected->has(name)) {
@@ -60,7 +62,8 @@ TEST_P(Golden, LogitsHiddenStatesExpertsDraftsAndGreedyTokens) {
     if (expected->has(p + ".mtp_logits")) {
       ASSERT_TRUE(model.has_mtp());
       const auto rows = std::size_t(expected->shape(p + ".mtp_logits")[0]);
-      const auto drafts = runner.drafts(std::span(ids).subspan(1), std::span(out.final).first(rows * std::size_t(model.config().hidden_size)));
+      const auto drafts = runner.drafts(std::span(ids).subspan(1),
+                                        std::span(out.final).first(rows * std::size_t(model.config().hidden_size)));
       ASSERT_EQ(drafts.size(), rows * std::size_t(vocab));
       check(drafts, p + ".mtp_logits");
     }
@@ -71,19 +74,21 @@ TEST_P(Golden, LogitsHiddenStatesExpertsDraftsAndGreedyTokens) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, Golden,
-                         testing::Values("models/v2-lite-f32", "models/v2-lite-bf16", "models/v2-f32", "models/v2-bf16", "models/v3-f32",
-                                         "models/v3-bf16", "models/v3-fp8", "models/v3-fp8-ue8m0", "models/qwen2-f32",
-                                         "models/qwen2-tied-bf16", "models/qwen3-bf16", "models/llama-f32", "models/llama3-rope-bf16",
-                                         "models/llama-tied-f32"));
+                         testing::Values("models/v2-lite-f32", "models/v2-lite-bf16", "models/v2-f32", "models/v2-bf16",
+                                         "models/v3-f32", "models/v3-bf16", "models/v3-fp8", "models/v3-fp8-ue8m0",
+                                         "models/qwen2-f32", "models/qwen2-tied-bf16", "models/qwen3-bf16",
+                                         "models/llama-f32", "models/llama3-rope-bf16", "models/llama-tied-f32"));
 INSTANTIATE_TEST_SUITE_P(
     Gguf, Golden,
-    testing::Values("gguf/llama-wide.Q3_K_M.gguf", "gguf/llama.F32.gguf", "gguf/llama.Q5_1.gguf", "gguf/qwen2-wide.Q4_K_M.gguf",
-                    "gguf/qwen2.F16.gguf", "gguf/qwen2.Q4_0.gguf", "gguf/qwen3-wide.Q6_K.gguf", "gguf/qwen3.BF16.gguf",
-                    "gguf/qwen3.Q8_0.gguf", "gguf/v2-lite-joined.F32.gguf", "gguf/v2-lite-joined.Q8_0.gguf", "gguf/v2-lite-split.BF16.gguf",
+    testing::Values("gguf/llama-wide.Q3_K_M.gguf", "gguf/llama.F32.gguf", "gguf/llama.Q5_1.gguf",
+                    "gguf/qwen2-wide.Q4_K_M.gguf", "gguf/qwen2.F16.gguf", "gguf/qwen2.Q4_0.gguf",
+                    "gguf/qwen3-wide.Q6_K.gguf", "gguf/qwen3.BF16.gguf", "gguf/qwen3.Q8_0.gguf",
+                    "gguf/v2-lite-joined.F32.gguf", "gguf/v2-lite-joined.Q8_0.gguf", "gguf/v2-lite-split.BF16.gguf",
                     "gguf/v2-lite-split.F16.gguf", "gguf/v2-lite-split.MXFP4.gguf", "gguf/v2-lite-split.Q4_0.gguf",
-                    "gguf/v2-lite-split.Q8_0.gguf", "gguf/v2-lite-wide-joined.Q4_K_M.gguf", "gguf/v2-lite-wide-split.IQ4_XS.gguf",
-                    "gguf/v2-lite-wide-split.LOW.gguf", "gguf/v2-lite-wide-split.Q4_K_M.gguf", "gguf/v2-split.F16.gguf",
-                    "gguf/v3-joined.F16.gguf", "gguf/v3-split-mtp.BF16.gguf", "gguf/v3-split.F32.gguf", "gguf/v3-split.Q8_0.gguf",
+                    "gguf/v2-lite-split.Q8_0.gguf", "gguf/v2-lite-wide-joined.Q4_K_M.gguf",
+                    "gguf/v2-lite-wide-split.IQ4_XS.gguf", "gguf/v2-lite-wide-split.LOW.gguf",
+                    "gguf/v2-lite-wide-split.Q4_K_M.gguf", "gguf/v2-split.F16.gguf", "gguf/v3-joined.F16.gguf",
+                    "gguf/v3-split-mtp.BF16.gguf", "gguf/v3-split.F32.gguf", "gguf/v3-split.Q8_0.gguf",
                     "gguf/v3-wide-split.MIX.gguf", "gguf/v3-wide-split.Q4_K_M.gguf", "gguf/v3-wide-split.TERN.gguf",
                     "gguf/split/v2-lite-split.Q8_0-00001-of-00003.gguf"));
 

@@ -32,13 +32,15 @@ TEST(Mini, LogitsFinalDraftsAndGreedyAnswers) {
   auto expected = Expected::open(source("models/mini/expected.safetensors"));
   ASSERT_TRUE(expected.ok());
   for (const std::string i : {"0", "1", "2", "3"}) {
-    const auto ids = expected->ints(i + ".input_ids"), prompt = expected->ints(i + ".prompt_ids"), greedy = expected->ints(i + ".greedy");
+    const auto ids = expected->ints(i + ".input_ids"), prompt = expected->ints(i + ".prompt_ids"),
+               greedy = expected->ints(i + ".greedy");
     Runner runner(*model);
     const ForwardResult out = runner.feed(ids);
     EXPECT_LE(worst(out.logits, expected->floats(i + ".logits")), kTolerance);
     EXPECT_LE(worst(out.final, expected->floats(i + ".final")), kTolerance);
     const auto rows = ids.size() - 1;
-    const auto drafts = runner.drafts(std::span(ids).subspan(1), std::span(out.final).first(rows * std::size_t(model->config().hidden_size)));
+    const auto drafts = runner.drafts(std::span(ids).subspan(1),
+                                      std::span(out.final).first(rows * std::size_t(model->config().hidden_size)));
     EXPECT_LE(worst(drafts, expected->floats(i + ".mtp_logits")), kTolerance);
     EXPECT_EQ(Runner(*model).greedy(prompt, int(greedy.size())), greedy);
   }
@@ -55,7 +57,8 @@ TEST_P(Stories, GreedyIdsAreThoseOfThreeOtherEngines) {
     const auto model = load(folder + file);
     ASSERT_TRUE(model);
     for (const auto& story : stories["stories"]) {
-      const auto prompt = story["prompt_ids"].get<std::vector<int32_t>>(), ids = story["ids"].get<std::vector<int32_t>>();
+      const auto prompt = story["prompt_ids"].get<std::vector<int32_t>>(),
+                 ids = story["ids"].get<std::vector<int32_t>>();
       EXPECT_EQ(Runner(*model).greedy(prompt, int(ids.size())), ids) << file << ": " << story["prompt"];
     }
   }
@@ -91,7 +94,8 @@ TEST_F(SmolLM2, LogitsHiddenStatesAndGreedyIds) {
   ASSERT_TRUE(opened.ok());
   const Expected& expected = *opened;
   const auto about = read_json(folder_ + "/expected.json");
-  const std::size_t hidden = std::size_t(model_->config().hidden_size), vocab = std::size_t(model_->config().vocab_size);
+  const std::size_t hidden = std::size_t(model_->config().hidden_size),
+                    vocab = std::size_t(model_->config().vocab_size);
   for (std::size_t p = 0; p < about["prompts"].size(); ++p) {
     const std::string at = std::to_string(p) + ".";
     const auto ids = expected.ints(at + "input_ids");
@@ -103,7 +107,10 @@ TEST_F(SmolLM2, LogitsHiddenStatesAndGreedyIds) {
     const auto last_hidden = expected.floats(at + "last_hidden");
     ASSERT_EQ(last_hidden.size(), probe.hidden.size() * hidden);
     for (std::size_t layer = 0; layer < probe.hidden.size(); ++layer)
-      EXPECT_LE(worst(std::span(probe.hidden[layer]).last(hidden), std::span(last_hidden).subspan(layer * hidden, hidden)), kTolerance) << layer;
+      EXPECT_LE(
+          worst(std::span(probe.hidden[layer]).last(hidden), std::span(last_hidden).subspan(layer * hidden, hidden)),
+          kTolerance)
+          << layer;
     auto greedy = expected.ints(at + "greedy");
     greedy.resize(about["prompts"][p]["healthy_greedy_tokens"].get<std::size_t>());
     EXPECT_EQ(Runner(*model_).greedy(ids, int(greedy.size())), greedy) << p;

@@ -25,5 +25,5 @@ inline std::string find_golden(const std::string& path) {
 }  // namespace sonde::test
 
 // Skips the test, and says so, where the real models are not at hand.
-#define SONDE_NEEDS_ASSETS()                                                      \
+#define SONDE_NEEDS_ASSETS() \
   if (sonde::test::assets().empty()) GTEST_SKIP() << "SONDE_ASSETS is not set"

@@ -19,7 +19,8 @@ class Runner {
   explicit Runner(Model& model, int threads = 2) : model_(model), pool_(threads) {}
 
   // Feeds tokens behind those fed before; all logits.
-  ForwardResult feed(std::span<const int32_t> tokens, bool absorbed = false, Probe* probe = nullptr, Logits logits = Logits::kAll) {
+  ForwardResult feed(std::span<const int32_t> tokens, bool absorbed = false, Probe* probe = nullptr,
+                     Logits logits = Logits::kAll) {
     reserve(position_ + int64_t(tokens.size()));
     const SequenceChunk chunk{tokens, position_, pages_, absorbed, logits};
     ForwardResult out;

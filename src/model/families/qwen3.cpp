@@ -5,7 +5,8 @@ namespace sonde {
 namespace {
 
 Status complete(ModelConfig& c) {
-  if (c.is_mla()) return Error{Code::kInvalid, "this family has no latent attention", "config.json: kv_lora_rank", "", "", ""};
+  if (c.is_mla())
+    return Error{Code::kInvalid, "this family has no latent attention", "config.json: kv_lora_rank", "", "", ""};
   return {};
 }
 

@@ -6,11 +6,7 @@ extern const Family kDeepseekV2, kDeepseekV3, kLlama, kQwen2, kQwen3;
 
 namespace {
 const Family* const kFamilies[] = {
-    &kDeepseekV2,
-    &kDeepseekV3,
-    &kLlama,
-    &kQwen2,
-    &kQwen3,
+    &kDeepseekV2, &kDeepseekV3, &kLlama, &kQwen2, &kQwen3,
 };
 }  // namespace
 
@@ -30,7 +26,8 @@ namespace {
 Result<Block> load_norms(Loader& in, int64_t layer) {
   Block block;
   SONDE_TRY(block.input_layernorm, in.vector(layer_name(layer, "input_layernorm.weight"), in.config().hidden_size));
-  SONDE_TRY(block.post_attention_layernorm, in.vector(layer_name(layer, "post_attention_layernorm.weight"), in.config().hidden_size));
+  SONDE_TRY(block.post_attention_layernorm,
+            in.vector(layer_name(layer, "post_attention_layernorm.weight"), in.config().hidden_size));
   return block;
 }
 }  // namespace
