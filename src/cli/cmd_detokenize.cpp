@@ -12,7 +12,7 @@ namespace {
 
 struct Options {
   ModelFlags model;
-  std::string ids;
+  std::optional<std::string> ids;
   bool json = false;
 };
 
@@ -29,7 +29,10 @@ std::string hex(std::string_view bytes) {
 
 Result<int> detokenize(const Options& options) {
   SONDE_TRY(const std::string path, options.model.path());
-  SONDE_TRY(const std::vector<int32_t> ids, read_ids(options.ids));
+  std::vector<int32_t> ids;
+  if (!options.ids->empty()) {  // no ids, no text
+    SONDE_TRY(ids, read_ids(*options.ids));
+  }
   SONDE_TRY(const TextModel model, open_text_model(path));
   for (const int32_t id : ids)
     if (id >= model.tokenizer->vocab_size())
@@ -52,7 +55,7 @@ Run setup(Args& args) {
   args.option("--ids", options->ids, "1,2,3; or @FILE, or - for standard input");
   declare_json(args, options->json);
   return [options] {
-    if (options->ids.empty()) return usage_error("--ids is missing");
+    if (!options->ids) return usage_error("--ids is missing");
     return finish(detokenize(*options));
   };
 }

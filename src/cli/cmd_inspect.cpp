@@ -12,6 +12,7 @@
 #include "cli/progress.h"
 #include "cli/survey.h"
 #include "cli/text_model.h"
+#include "model/families/family.h"
 
 namespace sonde {
 namespace {
@@ -77,7 +78,15 @@ Json tokenizer_json(const Tokenizer* tokenizer) {
   return json;
 }
 
-Json report(const Checkpoint& checkpoint, const Survey& s, const Result<ModelConfig>& config) {
+Result<ModelConfig> can_run(const Checkpoint& checkpoint) {
+  if (checkpoint.tensors().empty())
+    return Error{.code = Code::kNotFound, .what = "there are no weights, a vocabulary alone"};
+  return read_model_config(checkpoint);
+}
+
+// `config`: what config.json says; `runs`: the same where the model can be run, else why not.
+Json report(const Checkpoint& checkpoint, const Survey& s, const Result<ModelConfig>& config,
+            const Result<ModelConfig>& runs) {
   const bool has_config = !checkpoint.config().is_null();
   Json types = Json::object();
   for (const auto& [name, sum] : s.types) types[name] = {{"tensors", sum.tensors}, {"bytes", sum.bytes}};
@@ -90,18 +99,18 @@ Json report(const Checkpoint& checkpoint, const Survey& s, const Result<ModelCon
       {"mtp_parameters", s.mtp_parameters},
       {"tensors", {{"count", s.tensors}, {"bytes", s.bytes}, {"types", types}}},
       {"file_bytes", checkpoint.file_bytes()}};
-  if (config.ok()) {
-    const ModelConfig& c = *config;
+  json["context"] = config.ok() ? Json(config->max_position_embeddings) : Json(nullptr);
+  if (runs.ok()) {
+    const ModelConfig& c = *runs;
     const int64_t token = s.layout.layers * s.layout.record * int64_t{sizeof(float)};
-    json["context"] = c.max_position_embeddings;
     json["memory"] = {{"weight_bytes", s.bytes},
                       {"kv_bytes_per_token", token},
                       {"kv_bytes_per_1k_tokens", token * 1024},
                       {"kv_bytes_full_context", token * c.max_position_embeddings}};
     json["runs"] = true;
   } else {
-    json["context"] = nullptr, json["memory"] = nullptr, json["runs"] = false;
-    if (has_config) json["why_not"] = config.error().message();
+    json["memory"] = nullptr, json["runs"] = false;
+    json["why_not"] = runs.error().message();
   }
   return json;
 }
@@ -131,7 +140,7 @@ void print_report(const Checkpoint& checkpoint, const Survey& s, const Result<Mo
   line("path", checkpoint.path());
   if (s.tensors > 0) {
     std::string parameters = count_text(static_cast<double>(s.parameters));
-    if (s.active_parameters < s.parameters && config.ok())
+    if (s.active_parameters < s.parameters)
       parameters += ", " + count_text(static_cast<double>(s.active_parameters)) + " active";
     if (s.mtp_parameters > 0)
       parameters += ", and " + count_text(static_cast<double>(s.mtp_parameters)) + " in the MTP layer";
@@ -145,12 +154,12 @@ void print_report(const Checkpoint& checkpoint, const Survey& s, const Result<Mo
                                         : fmt::format("{}, {} tokens", tokenizer["kind"].get<std::string>(),
                                                       tokenizer["size"].get<int64_t>()));
   line("dialect", json["dialect"].is_null() ? "none" : json["dialect"].get<std::string>());
-  if (config.ok()) {
+  if (config.ok()) line("context", fmt::format("{} tokens", config->max_position_embeddings));
+  if (json["runs"] == true) {
     const int64_t token = json["memory"]["kv_bytes_per_token"];
-    line("context", fmt::format("{} tokens", config->max_position_embeddings));
     line("memory", fmt::format("{} of weights, {} for 1,024 tokens of context, {} for all of it", size(s.bytes),
                                size(token * 1024), size(token * config->max_position_embeddings)));
-  } else if (json.contains("why_not")) {
+  } else {
     line("runs", "no: " + json["why_not"].get<std::string>());
   }
 }
@@ -178,7 +187,8 @@ Result<int> inspect(const Options& options) {
 
   const Result<ModelConfig> config = ModelConfig::from_json(checkpoint.config());
   const Survey s = survey(checkpoint, config.ok() ? &*config : nullptr);
-  Json json = report(checkpoint, s, config);
+  const Result<ModelConfig> runs = can_run(checkpoint);
+  Json json = report(checkpoint, s, config, runs);
   json["tokenizer"] = tokenizer_json(model.tokenizer.get());
   json["dialect"] = dialect;
   json["end_tokens"] = checkpoint.end_tokens();

@@ -1,20 +1,55 @@
 #include "cli/survey.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <string_view>
 
 namespace sonde {
 namespace {
 
-// Layer of "model.layers.N. ..."; -1 for what stands outside the layers.
+// Layer of "model.layers.N. ..." or "layers.N. ..."; -1 for what stands outside the layers.
 int64_t layer_of(std::string_view name) {
-  constexpr std::string_view kPrefix = "model.layers.";
+  if (name.starts_with("model.")) name.remove_prefix(6);
+  constexpr std::string_view kPrefix = "layers.";
   if (!name.starts_with(kPrefix)) return -1;
   name.remove_prefix(kPrefix.size());
   int64_t layer = -1;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
   return error == std::errc() && end != name.data() + name.size() && *end == '.' ? layer : -1;
+}
+
+// What counting needs to know; of a family that cannot run (null `config`), as far as its config.json says it.
+struct Shape {
+  int64_t layers = INT64_MAX, experts = 0, chosen = 0;
+  bool tied = false;
+};
+
+Shape shape_of(const Checkpoint& checkpoint, const ModelConfig* config) {
+  if (config)
+    return {config->num_hidden_layers, config->n_routed_experts, config->num_experts_per_tok,
+            config->tie_word_embeddings};
+  const nlohmann::json& json = checkpoint.config();
+  const auto number = [&](const char* key, int64_t otherwise) {
+    const auto at = json.is_object() ? json.find(key) : json.end();
+    return at != json.end() && at->is_number_integer() && at->get<int64_t>() > 0 ? at->get<int64_t>() : otherwise;
+  };
+  Shape shape{number("num_hidden_layers", INT64_MAX), number("n_routed_experts", 0), number("num_experts_per_tok", 0)};
+  if (shape.chosen > shape.experts) shape.chosen = shape.experts;
+  return shape;
+}
+
+// Parameters that a tensor holds: none in tables and scales, two in a byte of FP4.
+int64_t parameters_of(const Checkpoint& checkpoint, std::string_view name, const Tensor& tensor, bool scale) {
+  const std::string_view type = tensor.type->name;
+  if (scale || type == "I32" || type == "I64" || name == "rope_freqs.weight" || name.ends_with(".rotary_emb.inv_freq"))
+    return 0;
+  if (type == "I8" && name.ends_with(".weight")) {
+    const Tensor* scales = checkpoint.find(std::string(name.substr(0, name.size() - 6)) + "scale");
+    if (scales && scales->type->name == "F8_E8M0") return 2 * tensor.count();
+  }
+  return tensor.count();
 }
 
 // Scales of an FP8 weight; they are read with it, but are no parameters.
@@ -38,7 +73,8 @@ Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
   Survey s;
   double active = 0, read_bytes = 0, weights = 0;
   bool scaled_latent = false;  // the latent's up-projection is in FP8
-  const bool tied = !checkpoint.find("lm_head.weight") || (config && config->tie_word_embeddings);
+  const Shape shape = shape_of(checkpoint, config);
+  const bool tied = shape.tied || (!checkpoint.find("lm_head.weight") && !checkpoint.find("head.weight"));
   for (const auto& [name, tensor] : checkpoint.tensors()) {
     const auto bytes = static_cast<int64_t>(tensor.bytes.size());
     Survey::Sum& sum = s.types[std::string(tensor.type->name)];
@@ -46,8 +82,8 @@ Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
     ++s.tensors, s.bytes += bytes;
 
     const bool scale = is_scale(checkpoint, name);
-    const int64_t count = scale || name == "rope_freqs.weight" ? 0 : tensor.count();
-    if (config && layer_of(name) >= config->num_hidden_layers) {
+    const int64_t count = parameters_of(checkpoint, name, tensor, scale);
+    if (layer_of(name) >= shape.layers || name.starts_with("mtp.")) {
       s.mtp_parameters += count;
       continue;
     }
@@ -57,10 +93,11 @@ Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
       s.parameters += count;  // stored, but never read
       continue;
     }
-    if (name == "model.embed_tokens.weight")
+    if (name == "model.embed_tokens.weight" || name == "embed.weight")
       share = (tied ? 1.0 : 0.0) + (tensor.dim(0) > 0 ? 1.0 / static_cast<double>(tensor.dim(0)) : 0.0);
-    else if (config && config->n_routed_experts > 0 && name.find(".mlp.experts.") != std::string::npos) {
-      share = static_cast<double>(config->num_experts_per_tok) / static_cast<double>(config->n_routed_experts);
+    else if (shape.experts > 0 &&
+             (name.find(".mlp.experts.") != std::string::npos || name.find(".ffn.experts.") != std::string::npos)) {
+      share = static_cast<double>(shape.chosen) / static_cast<double>(shape.experts);
       s.expert_bytes += bytes;
     }
     s.parameters += count;
@@ -68,7 +105,7 @@ Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
     read_bytes += share * static_cast<double>(bytes);
     if (tensor.shape.size() > 1) weights += share * static_cast<double>(count);
   }
-  s.active_parameters = static_cast<int64_t>(active);
+  s.active_parameters = std::min(s.parameters, static_cast<int64_t>(active));  // a tied row counts once
   s.work = {static_cast<int64_t>(read_bytes), static_cast<int64_t>(weights)};
 
   if (config) {

@@ -31,7 +31,7 @@ struct Survey {
   double step_bytes(const ModelConfig& config, int64_t batch) const;
 };
 
-// `config` may be null: then every parameter counts as active.
+// `config` may be null (a family that cannot run): config.json alone then tells layers and experts.
 Survey survey(const Checkpoint& checkpoint, const ModelConfig* config);
 
 }  // namespace sonde

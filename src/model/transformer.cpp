@@ -80,13 +80,8 @@ class Transformer final : public Model {
 
   Status load(std::shared_ptr<const Checkpoint> checkpoint) {
     checkpoint_ = std::move(checkpoint);
-    SONDE_TRY(config_, ModelConfig::from_json(checkpoint_->config()));
+    SONDE_TRY(config_, read_model_config(*checkpoint_));
     const Family* family = find_family(config_.model_type);
-    if (!family)
-      return Error{Code::kUnsupported,  "unknown model family",
-                   checkpoint_->path(), family_names(),
-                   config_.model_type,  "model_type of config.json or general.architecture of the GGUF file names it"};
-    SONDE_CHECK(family->complete(config_));
     std::vector<float> rope_factors;
     if (checkpoint_->find("rope_freqs.weight")) {
       SONDE_TRY(rope_factors, checkpoint_->vector("rope_freqs.weight", rope_dim() / 2));
@@ -111,7 +106,8 @@ class Transformer final : public Model {
       blocks_.push_back(std::move(block));
     }
     work_ = {int64_t(in.bytes_per_token), int64_t(in.weights_per_token)};
-    parameters_ = int64_t(in.parameters), active_parameters_ = int64_t(in.active_parameters);
+    parameters_ = int64_t(in.parameters);
+    active_parameters_ = std::min(parameters_, int64_t(in.active_parameters));  // a tied row counts once
     // transformers drops an announced MTP layer when it saves: then it is simply absent.
     if (config_.num_nextn_predict_layers > 0 && in.has(layer_name(config_.num_hidden_layers, "eh_proj.weight"))) {
       SONDE_TRY(mtp_, MtpLayer::load(in, *family, rope_, embed_tokens_, lm_head_));

@@ -56,6 +56,8 @@ Result<std::shared_ptr<const TemplateDialect>> TemplateDialect::make(std::string
   dialect->variables_ = std::move(variables);
   SONDE_TRY(dialect->template_, JinjaTemplate::parse(dialect->source_));
   dialect->controls_ = find_controls(dialect->source_);
+  // The template is the model's own: a mark that its vocabulary lacks (tool marks in the distills) is plain text.
+  if (tokenizer) std::erase_if(dialect->controls_, [&](std::string_view mark) { return !tokenizer->find(mark); });
   SONDE_CHECK(dialect->try_out());
   dialect->learn_style(tokenizer);
   return std::shared_ptr<const TemplateDialect>(std::move(dialect));

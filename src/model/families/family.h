@@ -17,6 +17,8 @@ struct Family {
 // Null: no such family.
 const Family* find_family(std::string_view model_type);
 std::string family_names();  // "deepseek_v2, deepseek_v3, ...": for errors
+// The configuration of a checkpoint that a family covers, completed by it; no weight is looked at.
+Result<ModelConfig> read_model_config(const Checkpoint& checkpoint);
 
 // The two kinds of block there are so far.
 Result<Block> load_dense_block(Loader& loader, int64_t layer, bool biases, bool head_norms);

@@ -1,3 +1,5 @@
+#include <nlohmann/json.hpp>
+
 #include "model/families/family.h"
 
 namespace sonde {
@@ -20,6 +22,24 @@ std::string family_names() {
   std::string names;
   for (const Family* family : kFamilies) names += (names.empty() ? "" : ", ") + std::string(family->model_type);
   return names;
+}
+
+Result<ModelConfig> read_model_config(const Checkpoint& checkpoint) {
+  // The family first: another one's configuration need not have the keys that these have.
+  const nlohmann::json& json = checkpoint.config();
+  const auto type = json.is_object() ? json.find("model_type") : json.end();
+  if (type != json.end() && type->is_string() && !find_family(type->get_ref<const std::string&>()))
+    return Error{
+        Code::kUnsupported,       "unknown model family",
+        checkpoint.path(),        family_names(),
+        type->get<std::string>(), "model_type of config.json or general.architecture of the GGUF file names it"};
+  SONDE_TRY(ModelConfig config, ModelConfig::from_json(json));
+  const Family* family = find_family(config.model_type);
+  if (!family)
+    return Error{
+        Code::kUnsupported, "config.json names no model_type", checkpoint.path(), family_names(), "nothing", ""};
+  SONDE_CHECK(family->complete(config));
+  return config;
 }
 
 namespace {
