@@ -20,9 +20,18 @@ struct Options {
 Result<int> convert(const Options& options) {
   SONDE_TRY(const std::string path, options.model.path());
   SONDE_TRY(const auto checkpoint, Checkpoint::open(path));
+  namespace fs = std::filesystem;
   std::error_code error;
-  if (std::filesystem::equivalent(path, options.out, error))
-    return Error{.code = Code::kInvalid, .what = "--out is the model itself", .where = options.out};
+  const fs::path out(options.out),
+      folder = fs::is_directory(path, error) ? fs::path(path) : fs::path(path).parent_path();
+  const bool inside =
+      options.to == "gguf" && fs::exists(out, error) &&
+      fs::equivalent(folder.empty() ? "." : folder, out.has_parent_path() ? out.parent_path() : ".", error);
+  if (inside || fs::equivalent(path, out, error))
+    return Error{
+        .code = Code::kInvalid, .what = "--out is the model itself, or one of its files", .where = options.out};
+  if (options.to == "gguf" && fs::is_directory(out, error))
+    return Error{.code = Code::kInvalid, .what = "--out is a folder, a GGUF file is one file", .where = options.out};
 
   const Interrupt interrupt;
   ProgressLine line("writing", checkpoint->file_bytes(), "bytes");
@@ -33,6 +42,13 @@ Result<int> convert(const Options& options) {
   SONDE_CHECK(options.to == "gguf" ? convert_to_gguf(*checkpoint, options.out, progress)
                                    : convert_to_hf(*checkpoint, options.out, progress));
   line.clear();
+  if (options.to == "gguf") {
+    const auto written = Checkpoint::open(options.out);
+    if (written.ok() && (*written)->tokenizer().gguf && (*written)->tokenizer().gguf->no_normalizer)
+      notice(
+          "this tokenizer leaves text as it is, but GGUF's name for its splits stands for NFC: Sonde reads the file "
+          "as the original, other engines may give other ids for text that is not in NFC");
+  }
   if (options.json)
     print_line({{"out", options.out}, {"format", options.to}});
   else

@@ -166,6 +166,7 @@ Status Checkpoint::Impl::open_gguf(const std::string& file) {
     whole.tensors.insert(whole.tensors.end(), gguf[i].tensors.begin(), gguf[i].tensors.end());
   }
   SONDE_TRY(config, gguf_config(whole, file));
+  generation_config = gguf_generation_config(first);
   SONDE_CHECK(add_gguf_tensors(whole, config, file, tensors));
   SONDE_TRY(tokenizer.gguf, gguf_vocabulary(first, file));
   for (const Gguf& part : gguf) file_bytes += static_cast<int64_t>(part.file->bytes().size());

@@ -26,6 +26,8 @@ struct GgufVocabulary {
   std::vector<std::string_view> merges; // "left right"
   std::map<std::string, int32_t> ids;   // "bos", "eos", "eot", "eom", "unk", "pad", "fim_pre", ... where present
   std::optional<bool> add_bos, add_eos, add_space_prefix;
+  // Converted from a tokenizer.json without these: no NFC whatever `pre` stands for; BOS is the caller's business.
+  bool no_normalizer = false, no_post_processor = false;
 };
 
 // Where the tokenizer comes from; both absent: the checkpoint has none.

@@ -12,6 +12,7 @@
 #include "files/convert.h"
 #include "files/convert_parts.h"
 #include "files/error.h"
+#include "files/gguf_config.h"
 #include "files/names.h"
 
 namespace sonde {
@@ -92,6 +93,7 @@ class GgufConversion {
   Status keys();
   Status rope_keys();
   Status deepseek_keys();
+  void sampling_keys();
   Status plan();
   Status plan_one(const std::string& name, const Tensor& tensor);
   Status plan_experts();
@@ -99,7 +101,11 @@ class GgufConversion {
   void add(std::string name, const Type* type, std::vector<int64_t> shape, std::function<Status(const Sink&)> emit);
   std::string key(const char* name) const { return fmt::format("{}.{}", arch_, name); }
   void u32(const char* name, int64_t value) { writer_.set_u32(key(name), static_cast<uint32_t>(value)); }
-  void f32_key(const char* name, double value) { writer_.set_f32(key(name), static_cast<float>(value)); }
+  void real(const std::string& name, double value) {
+    writer_.set_f32(name, static_cast<float>(value));
+    if (meant_by(static_cast<float>(value)) != value) writer_.set_f64(std::string(kExactPrefix) + name, value);
+  }
+  void f32_key(const char* name, double value) { real(key(name), value); }
 
   const Checkpoint& c_;
   Words words_;
@@ -178,8 +184,28 @@ Status GgufConversion::keys() {
     }
   }
   SONDE_CHECK(rope_keys());
+  sampling_keys();
   SONDE_CHECK(words_.status());
   return add_vocabulary(c_, vocabulary, writer_);
+}
+
+// What generation_config.json recommends.
+void GgufConversion::sampling_keys() {
+  const Json& from = c_.generation_config();
+  if (!from.is_object()) return;
+  const auto number = [&](const char* word) { return from.contains(word) && from[word].is_number(); };
+  if (from.value("do_sample", Json()) == Json(false))
+    real("general.sampling.temp", 0);
+  else if (number("temperature"))
+    real("general.sampling.temp", from["temperature"].get<double>());
+  else if (from.value("do_sample", Json()) == Json(true))
+    real("general.sampling.temp", 1);
+  for (const auto& [word, name] :
+       {std::pair("top_p", "top_p"), std::pair("min_p", "min_p"), std::pair("repetition_penalty", "penalty_repeat")}) {
+    if (number(word)) real(std::string("general.sampling.") + name, from[word].get<double>());
+  }
+  if (number("top_k") && from["top_k"].is_number_integer())
+    writer_.set_i32("general.sampling.top_k", static_cast<int32_t>(std::clamp<int64_t>(from["top_k"], 0, INT32_MAX)));
 }
 
 Status GgufConversion::rope_keys() {
@@ -204,6 +230,8 @@ Status GgufConversion::rope_keys() {
                  all = words_.real(rope_.scaling, "mscale_all_dim", 0.0);
     if (mscale != all || rope_.scaling.contains("attention_factor"))
       return cannot(c_, "GGUF cannot say that mscale and mscale_all_dim differ");
+    if (std::round(0.1 * all * 1e6) / 1e5 != all)  // readers take it back by ten, to five digits
+      return cannot(c_, "GGUF cannot say this mscale", fmt::format("{}", all));
     f32_key("rope.scaling.yarn_log_multiplier", 0.1 * all);
   } else if (rope_.scaling.contains("attn_factor")) {
     f32_key("rope.scaling.attn_factor", words_.real(rope_.scaling, "attn_factor"));
@@ -222,7 +250,9 @@ Status GgufConversion::deepseek_keys() {
   u32("attention.value_length", rank);
   u32("attention.key_length_mla", nope + rotary);
   u32("attention.value_length_mla", value);
-  if (words_.has("q_lora_rank")) u32("attention.q_lora_rank", words_.size("q_lora_rank"));
+  // llama.cpp knows by V2-Lite's number of layers that the key is absent; models of other depths need the zero.
+  const bool lora = words_.has("q_lora_rank");
+  if (lora || words_.size("num_hidden_layers") != 27) u32("attention.q_lora_rank", lora ? words_.size("q_lora_rank") : 0);
   u32("attention.kv_lora_rank", rank);
   u32("rope.dimension_count", rotary);
   if (words_.size("moe_layer_freq", 1) != 1)

@@ -1,6 +1,8 @@
 // A GGUF file as a published folder.
 #include <fmt/format.h>
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -208,7 +210,7 @@ Status HfConversion::write_texts(const fs::path& folder) {
     SONDE_CHECK(put("tokenizer.json", tokenizer));
     SONDE_CHECK(put("tokenizer_config.json", config));
   }
-  Json generation = Json::object();
+  Json generation = c_.generation_config().is_object() ? c_.generation_config() : Json::object();
   if (c_.bos_token()) generation["bos_token_id"] = *c_.bos_token();
   const auto& ends = c_.end_tokens();
   if (!ends.empty()) generation["eos_token_id"] = ends.size() == 1 ? Json(ends[0]) : Json(ends);
@@ -224,7 +226,7 @@ Status HfConversion::write(const std::string& path, const Progress& progress) {
   if (fs::exists(folder, error) && !(fs::is_directory(folder, error) && fs::is_empty(folder, error))) {
     return file_error(Code::kInvalid, path, "the folder is there already and not empty");
   }
-  const fs::path temporary = folder.string() + ".tmp";
+  const fs::path temporary = fmt::format("{}.tmp-{}", folder.string(), ::getpid());
   if (!fs::create_directories(temporary, error) || error) {
     return file_error(Code::kIo, temporary.string(), "the folder cannot be made", {},
                       error ? error.message() : "it is there already");

@@ -163,6 +163,7 @@ Result<Json> tokenizer_json(const Checkpoint& c) {
                   {"vocab", std::move(vocabulary)}};
   if (v.model == "gpt2") {
     SONDE_CHECK(set_pre_tokenizer(out, v.pre.empty() ? "default" : v.pre, where));
+    if (v.no_normalizer) out["normalizer"] = nullptr;
     SONDE_TRY(out["model"]["merges"], merges_as_pairs(v, where));
     out["decoder"] = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}, {"use_regex", true}};
   } else if (v.model == "llama") {
@@ -173,7 +174,7 @@ Result<Json> tokenizer_json(const Checkpoint& c) {
   }
   const auto bos = v.ids.find("bos");
   const bool adds_bos = v.add_bos.value_or(v.model == "llama" || v.pre == "llama-bpe");
-  if (adds_bos && bos != v.ids.end()) out["post_processor"] = bos_processor(v, bos->second);
+  if (adds_bos && bos != v.ids.end() && !v.no_post_processor) out["post_processor"] = bos_processor(v, bos->second);
   return out;
 }
 

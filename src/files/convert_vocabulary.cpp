@@ -6,6 +6,7 @@
 
 #include "files/convert_parts.h"
 #include "files/error.h"
+#include "files/gguf_config.h"
 #include "files/json.h"
 #include "files/pretokenizers.h"
 
@@ -176,6 +177,7 @@ Status add_vocabulary(const Checkpoint& c, int64_t vocab_size, GgufWriter& write
     SONDE_TRY(const std::string pre, pre_tokenizer_name(tokenizer, distilled, where));
     writer.set_text("tokenizer.ggml.model", "gpt2");
     writer.set_text("tokenizer.ggml.pre", pre);
+    if (at(tokenizer, "normalizer").is_null() && stands_for_nfc(pre)) writer.set_text(kNormalizerKey, "none");
     writer.set_texts("tokenizer.ggml.tokens", v.tokens);
     writer.set_i32s("tokenizer.ggml.token_type", v.types);
     writer.set_texts("tokenizer.ggml.merges", merges);
@@ -203,8 +205,9 @@ Status add_vocabulary(const Checkpoint& c, int64_t vocab_size, GgufWriter& write
   SONDE_CHECK(end_keys(c, id_of("eos_token"), writer));
   if (const auto pad = id_of("pad_token"))
     writer.set_u32("tokenizer.ggml.padding_token_id", static_cast<uint32_t>(*pad));
-  writer.set_bool("tokenizer.ggml.add_bos_token",
-                  c.add_bos().value_or(template_adds_bos(at(tokenizer, "post_processor"), bos_text)));
+  const bool processor_adds = template_adds_bos(at(tokenizer, "post_processor"), bos_text);
+  writer.set_bool("tokenizer.ggml.add_bos_token", c.add_bos().value_or(processor_adds));
+  if (c.add_bos() == true && !processor_adds) writer.set_text(kPostProcessorKey, "none");
   if (at(config, "add_eos_token").is_boolean())
     writer.set_bool("tokenizer.ggml.add_eos_token", at(config, "add_eos_token").get<bool>());
   if (!c.chat_template().empty()) writer.set_text("tokenizer.chat_template", c.chat_template());

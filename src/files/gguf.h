@@ -69,6 +69,7 @@ class GgufWriter {
   void set_i32(std::string key, int32_t value);
   void set_u64(std::string key, uint64_t value);
   void set_f32(std::string key, float value);
+  void set_f64(std::string key, double value);
   void set_bool(std::string key, bool value);
   void set_text(std::string key, std::string_view value);
   void set_texts(std::string key, const std::vector<std::string>& values);

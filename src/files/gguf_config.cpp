@@ -31,13 +31,6 @@ constexpr std::pair<int, std::string_view> kFileTypes[] = {
     {24, "IQ1_S"},  {25, "IQ4_NL"}, {26, "IQ3_S"},   {27, "IQ3_M"},  {28, "IQ2_S"},  {29, "IQ2_M"},  {30, "IQ4_XS"},
     {31, "IQ1_M"},  {32, "BF16"},   {36, "TQ1_0"},   {37, "TQ2_0"},  {38, "MXFP4"}};
 
-// The double that was meant by an F32 value: its shortest decimal form. 1e-6 is stored as 9.99999997e-07.
-double meant(double stored) {
-  const auto single = static_cast<float>(stored);
-  if (!std::isfinite(single) || static_cast<double>(single) != stored) return stored;
-  return std::strtod(fmt::format("{}", single).c_str(), nullptr);
-}
-
 // Reads "ARCH.KEY" and remembers the first thing that is wrong.
 class Keys {
  public:
@@ -65,7 +58,7 @@ class Keys {
     if (value == nullptr) return std::nullopt;
     const auto x = value->number();
     if (!x || !std::isfinite(*x)) return wrong<double>(key, Code::kCorrupt, "not a number");
-    return meant(*x);
+    return gguf_real(file_, prefix_ + std::string(key), *x);
   }
   std::optional<bool> flag(std::string_view key) {
     const GgufValue* value = find(key);
@@ -188,6 +181,41 @@ void grouped_query(Keys& keys, Json& c, std::string_view architecture) {
 
 }  // namespace
 
+double meant_by(float stored) {
+  return std::isfinite(stored) ? std::strtod(fmt::format("{}", stored).c_str(), nullptr) : double{stored};
+}
+
+double gguf_real(const Gguf& file, const std::string& key, double stored) {
+  const auto single = static_cast<float>(stored);
+  if (static_cast<double>(single) != stored) return stored;
+  const GgufValue* exact = file.find(std::string(kExactPrefix) + key);
+  const auto value = exact != nullptr ? exact->number() : std::nullopt;
+  // Only where both still agree: a tool may have changed the key that it knows.
+  if (value && static_cast<float>(*value) == single) return *value;
+  return meant_by(single);
+}
+
+Json gguf_generation_config(const Gguf& file) {
+  Json out;
+  const auto real = [&](const char* key) -> std::optional<double> {
+    const std::string name = std::string("general.sampling.") + key;
+    const GgufValue* value = file.find(name);
+    const auto number = value != nullptr ? value->number() : std::nullopt;
+    return number && std::isfinite(*number) ? std::optional(gguf_real(file, name, *number)) : std::nullopt;
+  };
+  if (const auto t = real("temp")) {
+    out["do_sample"] = *t > 0;
+    if (*t > 0) out["temperature"] = *t;
+  }
+  for (const auto& [key, word] :
+       {std::pair("top_p", "top_p"), std::pair("min_p", "min_p"), std::pair("penalty_repeat", "repetition_penalty")}) {
+    if (const auto value = real(key)) out[word] = *value;
+  }
+  if (const GgufValue* k = file.find("general.sampling.top_k"); k != nullptr && k->integer())
+    out["top_k"] = *k->integer();
+  return out;
+}
+
 std::string_view gguf_file_type(int64_t number) {
   for (const auto& [n, name] : kFileTypes) {
     if (n == number) return name;
@@ -303,6 +331,12 @@ Result<std::optional<GgufVocabulary>> gguf_vocabulary(const Gguf& file, const st
   v.add_bos = flag("add_bos_token");
   v.add_eos = flag("add_eos_token");
   v.add_space_prefix = flag("add_space_prefix");
+  const auto none = [&](const char* key) {
+    const GgufValue* value = file.find(key);
+    return value != nullptr && value->text() == "none";
+  };
+  v.no_normalizer = none(kNormalizerKey);
+  v.no_post_processor = none(kPostProcessorKey);
   return std::optional<GgufVocabulary>(std::move(v));
 }
 

@@ -20,4 +20,18 @@ Result<std::optional<GgufVocabulary>> gguf_vocabulary(const Gguf& file, const st
 // "Q4_K_M" for a number of general.file_type; "" when unknown.
 std::string_view gguf_file_type(int64_t number);
 
+// Sonde's own keys, for what the others cannot say. Numbers are stored in F32; where that loses digits the double
+// stands under this prefix + the key.
+inline constexpr std::string_view kExactPrefix = "sonde.exact.";
+// "none": tokenizer.json has none, although the pre-tokenizer's name stands for NFC, or BOS is put in front.
+inline constexpr const char* kNormalizerKey = "sonde.tokenizer.normalizer";
+inline constexpr const char* kPostProcessorKey = "sonde.tokenizer.post_processor";
+
+// The double that was meant by an F32 value: its shortest decimal form. 1e-6 is stored as 9.99999997e-07.
+double meant_by(float stored);
+// The double that a key of value `stored` stands for.
+double gguf_real(const Gguf& file, const std::string& key, double stored);
+// general.sampling.* in the words of generation_config.json; null when there is none.
+nlohmann::json gguf_generation_config(const Gguf& file);
+
 }  // namespace sonde

@@ -36,6 +36,7 @@ void GgufWriter::set_u32(std::string name, uint32_t value) { key(name, GgufType:
 void GgufWriter::set_i32(std::string name, int32_t value) { key(name, GgufType::kI32), append(metadata_, value); }
 void GgufWriter::set_u64(std::string name, uint64_t value) { key(name, GgufType::kU64), append(metadata_, value); }
 void GgufWriter::set_f32(std::string name, float value) { key(name, GgufType::kF32), append(metadata_, value); }
+void GgufWriter::set_f64(std::string name, double value) { key(name, GgufType::kF64), append(metadata_, value); }
 void GgufWriter::set_bool(std::string name, bool value) {
   key(name, GgufType::kBool), append<uint8_t>(metadata_, value);
 }

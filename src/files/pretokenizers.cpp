@@ -118,7 +118,7 @@ Result<std::string> pre_tokenizer_name(const Json& tokenizer, bool distilled, co
       for (const Known& k : known()) {
         if (k.steps != steps || k.ignore_merges != ignore_merges) continue;
         if (k.name == "qwen2" && distilled) continue;
-        // No name says "the split of Qwen without NFC"; text in NFC, which nearly all is, comes out the same.
+        // No name says "the split of Qwen without NFC": the converter adds a key of its own.
         if (!(nfc ? k.nfc : is_empty(normalizer))) break;
         return std::string(k.name);
       }
@@ -127,6 +127,10 @@ Result<std::string> pre_tokenizer_name(const Json& tokenizer, bool distilled, co
   }
   return file_error(Code::kUnsupported, where, "GGUF has no name for the way this tokenizer splits text", {},
                     fmt::format("{}", fmt::join(steps, "  ")));
+}
+
+bool stands_for_nfc(std::string_view name) {
+  return std::any_of(known().begin(), known().end(), [&](const Known& k) { return k.name == name && k.nfc; });
 }
 
 Status set_pre_tokenizer(Json& tokenizer, std::string_view name, const std::string& where) {

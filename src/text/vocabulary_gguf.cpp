@@ -102,7 +102,7 @@ Status add_token(const GgufVocabulary& source, size_t id, Vocabulary& out) {
 Status fill_bpe(const GgufVocabulary& source, Vocabulary& out) {
   SONDE_TRY(const PreTokenizer* pre, find_pre_tokenizer(source.pre));
   out.splits = pre->splits;
-  if (pre->nfc) out.normal.push_back({NormalStep::kNfc, "", ""});
+  if (pre->nfc && !source.no_normalizer) out.normal.push_back({NormalStep::kNfc, "", ""});
   out.ignore_merges = pre->ignore_merges;
   out.adds_bos = source.add_bos.value_or(pre->adds_bos);
   std::string piece;
