@@ -1,6 +1,7 @@
 #include "cli/args.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 
 namespace sonde {
 namespace {
@@ -35,7 +36,18 @@ void Args::option(const char* names, std::optional<int64_t>& value, const char* 
   add_optional(app_, group_, names, value, help);
 }
 void Args::option(const char* names, std::optional<uint64_t>& value, const char* help) {
-  add_optional(app_, group_, names, value, help);
+  // CLI11 would take -1 for 2^64 - 1.
+  app_.add_option_function<std::string>(
+          names,
+          [&value, names](const std::string& given) {
+            uint64_t number = 0;
+            const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), number);
+            if (error != std::errc() || end != given.data() + given.size()) throw CLI::ConversionError(given, names);
+            value = number;
+          },
+          help)
+      ->group(group_)
+      ->type_name("UINT");
 }
 void Args::option(const char* names, std::optional<double>& value, const char* help) {
   add_optional(app_, group_, names, value, help);

@@ -9,7 +9,8 @@ namespace sonde {
 namespace {
 
 struct Options {
-  std::string first, second, named;  // [MODEL] QUESTION, -m MODEL
+  std::optional<std::string> first, second;  // [MODEL] QUESTION
+  std::string named;                         // -m MODEL
   ChatFlags chat;
   RunFlags run;
   bool json = false;
@@ -18,12 +19,15 @@ struct Options {
 Result<int> ask(const Options& options) {
   SONDE_CHECK(options.run.check());
   SONDE_CHECK(options.chat.check());
-  const bool two = !options.second.empty();
+  const bool two = options.second.has_value();
   if (two && !options.named.empty()) return usage_mistake("MODEL is given twice, once with -m");
-  std::string question = two ? options.second : options.first;
+  std::string question = two ? *options.second : options.first.value_or("");
   if (question.empty()) return usage_mistake("the question is missing");
-  if (question == "-") { SONDE_TRY(question, read_input("-")); }
-  std::string path = two ? options.first : options.named;
+  if (question == "-") {
+    SONDE_TRY(question, read_input("-"));
+    if (question.find_first_not_of(" \t\r\n") == std::string::npos) return usage_mistake("the question is empty");
+  }
+  std::string path = two ? *options.first : options.named;
   if (path.empty()) { SONDE_TRY(path, embedded_default()); }
   EngineOptions engine_options = options.run.engine_options();
   engine_options.max_batch = 1;

@@ -107,6 +107,8 @@ Result<int> generate(const Options& options) {
   } else if (!words || stdout_is_terminal() || (!text.empty() && text.back() != '\n')) {
     print("\n");
   }
+  if (last.finish_reason == "length" && usage.completion_tokens != options.max_tokens)
+    notice(fmt::format("the continuation was cut: the context of {} tokens is full", engine->options().context));
   return last.finish_reason == "cancelled" ? kInterrupted : kOk;
 }
 

@@ -1,6 +1,7 @@
 // sonde plan: memory, disk and speed before anything is loaded; refuses what cannot fit.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "base/cpu.h"
@@ -26,6 +27,8 @@ struct Options {
 
 constexpr double kProbeSeconds = 2;
 
+// As an integer; beyond 2^62 bytes the exact number tells nothing.
+int64_t whole(double bytes) { return static_cast<int64_t>(std::min(bytes, 0x1p62)); }
 std::string size(int64_t bytes) { return bytes_text(static_cast<double>(bytes)); }
 
 Result<int> plan(const Options& options) {
@@ -68,12 +71,12 @@ Result<int> plan(const Options& options) {
                 {"context", memory.context},
                 {"batch", options.batch},
                 {"memory",
-                 {{"needed_bytes", need},
+                 {{"needed_bytes", whole(need)},
                   {"available_bytes", available},
                   {"weight_bytes", s.bytes},
                   {"owned_bytes", s.owned_bytes},
                   {"activation_bytes", memory.activation_bytes},
-                  {"kv_bytes", cache},
+                  {"kv_bytes", whole(cache)},
                   {"kv_bytes_per_token", memory.kv_bytes_per_token}}},
                 {"disk", {{"file_bytes", checkpoint->file_bytes()}}},
                 {"machine",

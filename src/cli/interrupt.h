@@ -1,5 +1,5 @@
-// Ctrl-C that ends work cleanly. While an Interrupt lives, the first SIGINT only sets a flag; a second one within it,
-// with the flag still set, ends the program. Outside, SIGINT ends the program at once, as everywhere.
+// Ctrl-C that ends work cleanly. While an Interrupt lives, the first SIGINT or SIGTERM only sets a flag; a second one
+// within it, with the flag still set, ends the program. Outside, they end the program at once, as everywhere.
 #pragma once
 
 namespace sonde {

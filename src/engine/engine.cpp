@@ -88,6 +88,13 @@ class EngineLoop final : public Engine {
   const Tokenizer* tokenizer() const override { return parts_.tokenizer.get(); }
   const Dialect* dialect() const override { return parts_.dialect.get(); }
   Result<const Dialect*> require_dialect() const override {
+    if (!parts_.tokenizer)
+      return Error{Code::kNotFound,
+                   "there is no tokenizer, and a chat needs one",
+                   parts_.checkpoint->path(),
+                   "",
+                   "",
+                   "`sonde generate --ids` goes without"};
     if (parts_.dialect) return parts_.dialect.get();
     if (parts_.no_dialect) return *parts_.no_dialect;
     return Error{Code::kNotFound, "the model has no chat dialect", "", "", "", "name one with --dialect"};

@@ -44,12 +44,29 @@ OrderedJson usage_json(const Usage& usage) {
 class Completion {
  public:
   Completion(Engine& engine, ChatRequest request, std::string model, std::shared_ptr<Responder> responder)
-      : engine_(engine), request_(std::move(request)), model_(std::move(model)), responder_(std::move(responder)), created_(unix_seconds()) {
+      : engine_(engine),
+        request_(std::move(request)),
+        model_(std::move(model)),
+        responder_(std::move(responder)),
+        created_(unix_seconds()) {
     static std::atomic<uint64_t> counter{0};
     const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
     id_ = fmt::format("chatcmpl-{:016x}", Random(uint64_t(now), counter.fetch_add(1)).next_u64());
   }
 
+  // What a library throws ends this answer, not the server.
+  void run_guarded(const std::atomic<bool>& stopping, int64_t default_max_tokens) {
+    try {
+      run(stopping, default_max_tokens);
+    } catch (const std::exception& failure) {
+      const HttpResponse error = http_error(500, failure.what(), "server_error");
+      if (request_.stream) responder_->event(error.body);
+      responder_->send(error);  // ignored once a stream has begun
+      responder_->end();
+    }
+  }
+
+ private:
   void run(const std::atomic<bool>& stopping, int64_t default_max_tokens) {
     Request to_engine;
     to_engine.max_tokens = request_.max_tokens.value_or(default_max_tokens);
@@ -57,6 +74,10 @@ class Completion {
     request_.sampling.apply(to_engine.sampling);
     to_engine.stop = request_.stop;
     to_engine.logprobs = request_.logprobs;
+    if (const Dialect* dialect = engine_.dialect();
+        request_.conversation.thinking == false && dialect && dialect->can_think() && !dialect->thinking_switch())
+      to_engine.think = {.tokens = 0,
+                         .closing = "\n"};  // no switch in the template: an empty thought, as R1's users write it
     if (request_.thinking_budget) to_engine.think.tokens = *request_.thinking_budget;
     auto started = ChatTurn::start(engine_, request_.conversation, std::move(to_engine));
     if (!started.ok()) return responder_->send(error_response(started.error()));
@@ -80,7 +101,8 @@ class Completion {
       }
     }
     if (request_.stream) {
-      if (request_.include_usage) responder_->event(dump(envelope("chat.completion.chunk", OrderedJson::array(), &event.usage)));
+      if (request_.include_usage)
+        responder_->event(dump(envelope("chat.completion.chunk", OrderedJson::array(), &event.usage)));
       responder_->event("[DONE]");
       responder_->end();
     } else {
@@ -88,22 +110,26 @@ class Completion {
     }
   }
 
- private:
   OrderedJson envelope(const char* object, OrderedJson choices, const Usage* usage) const {
-    OrderedJson json{{"id", id_}, {"object", object}, {"created", created_}, {"model", model_}, {"choices", std::move(choices)}};
+    OrderedJson json{
+        {"id", id_}, {"object", object}, {"created", created_}, {"model", model_}, {"choices", std::move(choices)}};
     if (usage) json["usage"] = usage_json(*usage);
     return json;
   }
 
   void chunk(OrderedJson delta, OrderedJson finish_reason, OrderedJson logprobs = nullptr) {
-    OrderedJson choice{{"index", 0}, {"delta", std::move(delta)}, {"logprobs", std::move(logprobs)}, {"finish_reason", std::move(finish_reason)}};
+    OrderedJson choice{{"index", 0},
+                       {"delta", std::move(delta)},
+                       {"logprobs", std::move(logprobs)},
+                       {"finish_reason", std::move(finish_reason)}};
     responder_->event(dump(envelope("chat.completion.chunk", OrderedJson::array({std::move(choice)}), nullptr)));
   }
 
   void stream_event(const ChatEvent& event, OrderedJson& logprobs) {
     const MessageDelta& delta = event.delta;
     OrderedJson carried = logprobs.empty() ? OrderedJson(nullptr) : OrderedJson{{"content", logprobs}};
-    if (!delta.reasoning_content.empty()) chunk({{"reasoning_content", delta.reasoning_content}}, nullptr, std::exchange(carried, nullptr));
+    if (!delta.reasoning_content.empty())
+      chunk({{"reasoning_content", delta.reasoning_content}}, nullptr, std::exchange(carried, nullptr));
     if (!delta.content.empty()) chunk({{"content", delta.content}}, nullptr, std::exchange(carried, nullptr));
     for (const auto& call : delta.tool_calls) {
       OrderedJson function;
@@ -118,7 +144,8 @@ class Completion {
       chunk({{"tool_calls", OrderedJson::array({std::move(entry)})}}, nullptr, std::exchange(carried, nullptr));
     }
     // Tokens whose text is still held back keep their log-probabilities with the event they came in.
-    if (!carried.is_null() && event.finish_reason.empty()) chunk({{"content", ""}}, nullptr, std::exchange(carried, nullptr));
+    if (!carried.is_null() && event.finish_reason.empty())
+      chunk({{"content", ""}}, nullptr, std::exchange(carried, nullptr));
     if (!event.finish_reason.empty() && event.finish_reason != "error")
       chunk(OrderedJson::object(), event.finish_reason, std::move(carried));
   }
@@ -135,10 +162,11 @@ class Completion {
       message["tool_calls"] = std::move(calls);
       if (parsed.content.empty()) message["content"] = nullptr;
     }
-    OrderedJson choice{{"index", 0},
-                       {"message", std::move(message)},
-                       {"logprobs", request_.logprobs < 0 ? OrderedJson(nullptr) : OrderedJson{{"content", std::move(logprobs)}}},
-                       {"finish_reason", last.finish_reason}};
+    OrderedJson choice{
+        {"index", 0},
+        {"message", std::move(message)},
+        {"logprobs", request_.logprobs < 0 ? OrderedJson(nullptr) : OrderedJson{{"content", std::move(logprobs)}}},
+        {"finish_reason", last.finish_reason}};
     HttpResponse response;
     response.body = dump(envelope("chat.completion", OrderedJson::array({std::move(choice)}), &last.usage));
     responder_->send(std::move(response));
@@ -179,21 +207,22 @@ class Api final : public ApiServer {
 
   Status listen() {
     HttpOptions http = options_.http;
-    SONDE_TRY(http_, HttpServer::start(std::move(http), [this](HttpRequest request, std::shared_ptr<Responder> responder) {
+    SONDE_TRY(http_,
+              HttpServer::start(std::move(http), [this](HttpRequest request, std::shared_ptr<Responder> responder) {
                 handle(std::move(request), std::move(responder));
               }));
     return {};
   }
   uint16_t port() const override { return http_->port(); }
   void stop() override {
-    stopping_.store(true);
-    if (http_) http_->stop();
     std::list<Worker> workers;
     {
       const std::lock_guard lock(mutex_);
+      stopping_.store(true);  // no worker is added from here on
       workers.swap(workers_);
     }
-    workers.clear();  // joins
+    workers.clear();  // joins: each cancels its answer and says so to its client
+    if (http_) http_->stop();
   }
 
  private:
@@ -208,8 +237,10 @@ class Api final : public ApiServer {
       void (Api::*answer)(HttpRequest, std::shared_ptr<Responder>);
     };
     static constexpr Route kRoutes[] = {
-        {"POST", "/v1/chat/completions", &Api::chat}, {"POST", "/chat/completions", &Api::chat},
-        {"GET", "/v1/models", &Api::models},          {"GET", "/models", &Api::models},
+        {"POST", "/v1/chat/completions", &Api::chat},
+        {"POST", "/chat/completions", &Api::chat},
+        {"GET", "/v1/models", &Api::models},
+        {"GET", "/models", &Api::models},
         {"GET", "/health", &Api::health},
     };
     const char* other_method = nullptr;
@@ -218,8 +249,10 @@ class Api final : public ApiServer {
       if (request.method == route.method) return (this->*route.answer)(std::move(request), std::move(responder));
       other_method = route.method;
     }
-    if (!other_method) return responder->send(http_error(404, "there is no " + request.path + " here", "invalid_request_error"));
-    HttpResponse response = http_error(405, fmt::format("{} wants {}", request.path, other_method), "invalid_request_error");
+    if (!other_method)
+      return responder->send(http_error(404, "there is no " + request.path + " here", "invalid_request_error"));
+    HttpResponse response =
+        http_error(405, fmt::format("{} wants {}", request.path, other_method), "invalid_request_error");
     response.headers.emplace_back("Allow", other_method);
     responder->send(std::move(response));
   }
@@ -231,16 +264,18 @@ class Api final : public ApiServer {
     workers_.remove_if([](const Worker& worker) { return worker.done.load(); });
     if (stopping_.load()) return responder->send(http_error(503, "the server is stopping", "server_error"));
     if (int(workers_.size()) >= options_.max_requests) {
-      HttpResponse busy = http_error(429, fmt::format("{} requests are running or waiting, as many as this server takes", options_.max_requests),
-                                     "rate_limit_error");
+      HttpResponse busy = http_error(
+          429, fmt::format("{} requests are running or waiting, as many as this server takes", options_.max_requests),
+          "rate_limit_error");
       busy.headers.emplace_back("Retry-After", "5");
       return responder->send(std::move(busy));
     }
     Worker& worker = workers_.emplace_back();
     std::string model = parsed->model.empty() ? options_.model_name : parsed->model;
-    auto work = std::make_shared<Completion>(engine_, std::move(parsed).value(), std::move(model), std::move(responder));
+    auto work =
+        std::make_shared<Completion>(engine_, std::move(parsed).value(), std::move(model), std::move(responder));
     worker.thread = std::jthread([this, &worker, work] {
-      work->run(stopping_, options_.max_tokens);
+      work->run_guarded(stopping_, options_.max_tokens);
       worker.done.store(true);
     });
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -9,7 +10,10 @@ namespace sonde {
 namespace {
 
 constexpr std::size_t kMaxMessages = 10000, kMaxStops = 16, kMaxTools = 128;
-constexpr int kMaxDepth = 64;  // of the JSON: deeper is refused before it is built
+// Of the JSON, looked at before it is built. Objects keep the order of their keys, and look each new one up among those
+// before it: kMaxKeys bounds the keys of one object, kMaxLookups the comparisons of all together (some 0.1 s).
+constexpr int kMaxDepth = 64, kMaxKeys = 512;
+constexpr int64_t kMaxLookups = int64_t{1} << 24;
 
 Error bad(const std::string& field, std::string expected, std::string found) {
   if (found.size() > 80) found = found.substr(0, 77) + "...";
@@ -17,24 +21,33 @@ Error bad(const std::string& field, std::string expected, std::string found) {
 }
 std::string show(const OrderedJson& value) { return value.dump(-1, ' ', false, OrderedJson::error_handler_t::replace); }
 
-// Nesting of brackets outside strings.
-bool too_deep(std::string_view text) {
+Status check_shape(std::string_view text) {
+  std::array<int, kMaxDepth + 1> keys{};
   int depth = 0;
+  int64_t lookups = 0;
   bool quoted = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (quoted) {
-      if (c == '\\') ++i;
-      else if (c == '"') quoted = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        quoted = false;
     } else if (c == '"') {
       quoted = true;
     } else if (c == '[' || c == '{') {
-      if (++depth > kMaxDepth) return true;
+      if (++depth > kMaxDepth) return bad("body", fmt::format("JSON nested at most {} deep", kMaxDepth), "deeper");
+      keys[std::size_t(depth)] = 0;
     } else if (c == ']' || c == '}') {
-      --depth;
+      if (--depth < 0) return bad("body", "a JSON object", "not JSON");
+    } else if (c == ':') {
+      lookups += keys[std::size_t(depth)]++;
+      if (keys[std::size_t(depth)] > kMaxKeys)
+        return bad("body", fmt::format("at most {} keys in an object", kMaxKeys), "more");
+      if (lookups > kMaxLookups) return bad("body", "fewer objects of many keys", "more than can be read in good time");
     }
   }
-  return false;
+  return {};
 }
 
 class Fields {
@@ -48,7 +61,8 @@ class Fields {
     const OrderedJson* v = get(key);
     if (!v) return {};
     const double value = v->is_number() ? v->get<double>() : NAN;
-    if (!(value >= least && value <= most)) return bad(prefix_ + key, fmt::format("a number from {} to {}", least, most), show(*v));
+    if (!(value >= least && value <= most))
+      return bad(prefix_ + key, fmt::format("a number from {} to {}", least, most), show(*v));
     out = value;
     return {};
   }
@@ -74,26 +88,37 @@ class Fields {
   std::string prefix_;
 };
 
+constexpr const char* kRoles = "system, user, assistant or tool";
+
 Status read_messages(const OrderedJson& body, Conversation& conversation) {
   const auto at = body.find("messages");
   if (at == body.end() || !at->is_array() || at->empty())
     return bad("messages", "a list of at least one message", at == body.end() ? "nothing" : show(*at));
-  if (at->size() > kMaxMessages) return bad("messages", fmt::format("at most {} messages", kMaxMessages), fmt::format("{}", at->size()));
+  if (at->size() > kMaxMessages)
+    return bad("messages", fmt::format("at most {} messages", kMaxMessages), fmt::format("{}", at->size()));
   for (std::size_t i = 0; i < at->size(); ++i) {
     const OrderedJson& message = (*at)[i];
     const std::string field = fmt::format("messages[{}]", i);
     if (!message.is_object()) return bad(field, "an object", show(message));
     const auto role = message.find("role");
-    if (role == message.end() || !role->is_string()) return bad(field + ".role", "system, user, assistant or tool", "nothing");
+    if (role == message.end() || !role->is_string())
+      return bad(field + ".role", kRoles, role == message.end() ? "nothing" : show(*role));
+    const std::string& name = role->get_ref<const std::string&>();
+    if (name != "system" && name != "developer" && name != "user" && name != "assistant" && name != "tool")
+      return bad(field + ".role", kRoles, name);
     const auto content = message.find("content");
     if (content == message.end() || content->is_null() || content->is_string()) continue;
     if (!content->is_array()) return bad(field + ".content", "a text or a list of parts", show(*content));
     for (const OrderedJson& part : *content) {
-      if (!part.is_object() || part.value("type", OrderedJson()) != "text" || !part.value("text", OrderedJson()).is_string())
-        return bad(field + ".content", "parts {\"type\": \"text\", \"text\": ...}: this model reads text only", show(part));
+      if (!part.is_object() || part.value("type", OrderedJson()) != "text" ||
+          !part.value("text", OrderedJson()).is_string())
+        return bad(field + ".content", "parts {\"type\": \"text\", \"text\": ...}: this model reads text only",
+                   show(part));
     }
   }
   conversation.messages = *at;
+  for (OrderedJson& message : conversation.messages)
+    if (message["role"] == "developer") message["role"] = "system";  // OpenAI's later name for it
   return {};
 }
 
@@ -115,8 +140,10 @@ Status read_sampling(const OrderedJson& body, SamplingFields& out) {
     for (const auto& [key, value] : bias->items()) {
       int32_t id = 0;
       const auto [end, error] = std::from_chars(key.data(), key.data() + key.size(), id);
-      if (error != std::errc{} || end != key.data() + key.size() || id < 0) return bad("logit_bias", "token ids as keys", key);
-      if (!value.is_number() || std::abs(value.get<double>()) > 100) return bad("logit_bias", "numbers from -100 to 100", show(value));
+      if (error != std::errc{} || end != key.data() + key.size() || id < 0)
+        return bad("logit_bias", "token ids as keys", key);
+      if (!value.is_number() || std::abs(value.get<double>()) > 100)
+        return bad("logit_bias", "numbers from -100 to 100", show(value));
       out.logit_bias[id] = value.get<double>();
     }
   }
@@ -138,7 +165,7 @@ void SamplingFields::apply(SamplingOptions& options) const {
 }
 
 Result<ChatRequest> parse_chat_request(std::string_view text) {
-  if (too_deep(text)) return bad("body", fmt::format("JSON nested at most {} deep", kMaxDepth), "deeper");
+  SONDE_CHECK(check_shape(text));
   const OrderedJson body = OrderedJson::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!body.is_object()) return bad("body", "a JSON object", body.is_discarded() ? "not JSON" : show(body));
   ChatRequest out;
@@ -158,9 +185,11 @@ Result<ChatRequest> parse_chat_request(std::string_view text) {
 
   if (const OrderedJson* stop = in.get("stop")) {
     const OrderedJson list = stop->is_string() ? OrderedJson::array({*stop}) : *stop;
-    if (!list.is_array() || list.size() > kMaxStops) return bad("stop", fmt::format("a text or a list of at most {}", kMaxStops), show(*stop));
+    if (!list.is_array() || list.size() > kMaxStops)
+      return bad("stop", fmt::format("a text or a list of at most {}", kMaxStops), show(*stop));
     for (const OrderedJson& s : list) {
-      if (!s.is_string() || s.get_ref<const std::string&>().empty()) return bad("stop", "texts that are not empty", show(s));
+      if (!s.is_string() || s.get_ref<const std::string&>().empty())
+        return bad("stop", "texts that are not empty", show(s));
       out.stop.push_back(s.get<std::string>());
     }
   }
@@ -172,7 +201,8 @@ Result<ChatRequest> parse_chat_request(std::string_view text) {
   if (logprobs) out.logprobs = top.value_or(0);
 
   if (const OrderedJson* tools = in.get("tools")) {
-    if (!tools->is_array() || tools->size() > kMaxTools) return bad("tools", fmt::format("a list of at most {}", kMaxTools), show(*tools));
+    if (!tools->is_array() || tools->size() > kMaxTools)
+      return bad("tools", fmt::format("a list of at most {}", kMaxTools), show(*tools));
     const OrderedJson* choice = in.get("tool_choice");
     if (!tools->empty() && !(choice && *choice == "none")) out.conversation.tools = *tools;
   }

@@ -1,4 +1,5 @@
-// The body of POST /v1/chat/completions, as a typed and ranged schema. Null fields count as absent, unknown ones are ignored.
+// The body of POST /v1/chat/completions, as a typed and ranged schema. Null fields count as absent, unknown ones are
+// ignored.
 #pragma once
 
 #include <optional>
@@ -22,14 +23,14 @@ struct SamplingFields {
 };
 
 struct ChatRequest {
-  std::string model;                     // echoed
-  Conversation conversation;             // repaired; thinking set from "thinking": {"type": "enabled" | "disabled"}
+  std::string model;          // echoed
+  Conversation conversation;  // repaired; thinking set from "thinking": {"type": "enabled" | "disabled"}
   bool stream = false, include_usage = false;
-  std::optional<int64_t> max_tokens;     // max_tokens or max_completion_tokens
+  std::optional<int64_t> max_tokens;  // max_tokens or max_completion_tokens
   SamplingFields sampling;
   std::vector<std::string> stop;
-  int logprobs = -1;                     // -1: none; else top_logprobs 0 ... 20
-  std::optional<int> thinking_budget;    // tokens; ours
+  int logprobs = -1;                   // -1: none; else top_logprobs 0 ... 20
+  std::optional<int> thinking_budget;  // tokens; ours
 };
 
 // Errors have code kInvalid and the field's name in `where`.

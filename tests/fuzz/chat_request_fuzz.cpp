@@ -15,6 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, std::size_t size) {
   parsed->sampling.apply(sampling);
   if (!parsed->conversation.messages.is_array() || parsed->conversation.messages.empty()) std::abort();
   if (parsed->logprobs < -1 || parsed->logprobs > 20) std::abort();
-  if (!(sampling.temperature >= 0 && sampling.temperature <= 2) || !(sampling.top_p > 0 && sampling.top_p <= 1)) std::abort();
+  if (!(sampling.temperature >= 0 && sampling.temperature <= 2) || !(sampling.top_p > 0 && sampling.top_p <= 1))
+    std::abort();
   return 0;
 }

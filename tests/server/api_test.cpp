@@ -65,7 +65,8 @@ TEST_F(Api, WholeAnswerWithReasoningAndUsage) {
   const json& usage = body["usage"];
   EXPECT_EQ(usage["total_tokens"], usage["prompt_tokens"].get<int>() + usage["completion_tokens"].get<int>());
   EXPECT_GT(usage["completion_tokens_details"]["reasoning_tokens"], 0);
-  EXPECT_EQ(usage["prompt_tokens"], usage["prompt_cache_hit_tokens"].get<int>() + usage["prompt_cache_miss_tokens"].get<int>());
+  EXPECT_EQ(usage["prompt_tokens"],
+            usage["prompt_cache_hit_tokens"].get<int>() + usage["prompt_cache_miss_tokens"].get<int>());
 }
 
 TEST_F(Api, StreamedDeltasAddUpToTheWholeAnswer) {
@@ -99,8 +100,10 @@ TEST_F(Api, StreamedDeltasAddUpToTheWholeAnswer) {
 TEST_F(Api, PartsNullsAndUnknownFieldsAreTaken) {
   start();
   json request = question("");
-  request["messages"][0]["content"] = json::array({{{"type", "text"}, {"text", "37 *"}}, {{"type", "text"}, {"text", " 48"}}});
-  for (const char* field : {"stop", "top_p", "max_tokens", "stream", "tools", "logit_bias", "seed", "logprobs"}) request[field] = nullptr;
+  request["messages"][0]["content"] =
+      json::array({{{"type", "text"}, {"text", "37 *"}}, {{"type", "text"}, {"text", " 48"}}});
+  for (const char* field : {"stop", "top_p", "max_tokens", "stream", "tools", "logit_bias", "seed", "logprobs"})
+    request[field] = nullptr;
   request["parallel_tool_calls"] = true;
   request["user"] = "somebody";
   const Answer answer = post(request);
@@ -177,6 +180,68 @@ TEST_F(Api, KeysHostsAndOrigins) {
   EXPECT_FALSE(ApiServer::start(open, *engine_).ok()) << "beyond loopback without a key";
 }
 
+TEST_F(Api, HeadOptionsAndOldClients) {
+  ApiOptions options;
+  options.http.api_key = "secret";
+  options.http.origins = {"https://chat.example.org"};
+  start(options);
+  const Answer head = http(server_->port(), "HEAD", "/health");
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.body, "");
+  // A browser asks without the key whether it may send it.
+  const Answer may =
+      http(server_->port(), "OPTIONS", "/v1/chat/completions", "",
+           {{"Origin", "https://chat.example.org"}, {"Access-Control-Request-Headers", "authorization"}});
+  EXPECT_EQ(may.status, 204);
+  EXPECT_NE(may.head.find("Access-Control-Allow-Origin: https://chat.example.org"), std::string::npos) << may.head;
+  EXPECT_NE(may.head.find("Access-Control-Allow-Headers: authorization"), std::string::npos) << may.head;
+  EXPECT_EQ(http(server_->port(), "OPTIONS", "/health", "", {{"Origin", "https://evil.example.org"}}).status, 403);
+  // HTTP/1.0 knows neither Host nor chunks: the stream ends with the connection.
+  json request = question("1 + 1");
+  request["stream"] = true;
+  const std::string body = request.dump();
+  Connection old(server_->port());
+  old.send("POST /v1/chat/completions HTTP/1.0\r\nAuthorization: Bearer secret\r\nContent-Length: " +
+           std::to_string(body.size()) + "\r\n\r\n" + body);
+  const std::string all = old.read_until("never");
+  EXPECT_EQ(all.find("chunked"), std::string::npos);
+  EXPECT_TRUE(all.ends_with("data: [DONE]\n\n")) << all;
+  Connection waiting(server_->port());
+  waiting.send(
+      "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n"
+      "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  EXPECT_NE(waiting.read_until("\r\n\r\n").find("100 Continue"), std::string::npos);
+  waiting.send("{}");
+  EXPECT_NE(waiting.read_until("messages").find("HTTP/1.1 400"), std::string::npos);
+}
+
+TEST_F(Api, ThoughtsCanBeTurnedOff) {
+  start();
+  json request = question("12 + 30");
+  request["thinking"] = {{"type", "disabled"}};
+  const json message = json::parse(post(request).body)["choices"][0]["message"];
+  EXPECT_EQ(message.value("reasoning_content", "").find_first_not_of('\n'), std::string::npos) << message;
+  EXPECT_NE(message["content"].get<std::string>().find("12+30"), std::string::npos) << message;
+}
+
+// Ordered objects look every new key up among those before it.
+TEST_F(Api, ObjectsOfVeryManyKeysAreRefusedAtOnce) {
+  start();
+  json request = question("1 + 1");
+  for (int i = 0; i < 600; ++i) request["x" + std::to_string(i)] = i;
+  const Answer many = post(request);
+  EXPECT_EQ(many.status, 400);
+  EXPECT_NE(many.body.find("512 keys"), std::string::npos) << many.body;
+  request = question("1 + 1");
+  json object;
+  for (int i = 0; i < 500; ++i) object[std::to_string(i)] = 0;
+  for (int i = 0; i < 1000; ++i) request["list"].push_back(object);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_EQ(post(request).status, 400);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+  EXPECT_EQ(post(question("1 + 1")).status, 200);
+}
+
 TEST_F(Api, BoundsOnBodiesAndGarbage) {
   ApiOptions options;
   options.http.max_body_bytes = 10000;
@@ -191,7 +256,8 @@ TEST_F(Api, BoundsOnBodiesAndGarbage) {
 
 // An answer that cannot end by itself: the end token is forbidden. It runs until the context is full.
 json endless() {
-  json request{{"messages", json::array({{{"role", "user"}, {"content", "37 * 48"}}})}, {"temperature", 1.5}, {"stream", true}};
+  json request{
+      {"messages", json::array({{{"role", "user"}, {"content", "37 * 48"}}})}, {"temperature", 1.5}, {"stream", true}};
   request["logit_bias"] = {{"1", -100}};
   request["seed"] = 7;
   return request;
@@ -224,6 +290,7 @@ TEST_F(Api, StoppingWhileAnAnswerRunsIsClean) {
   first.send(request_text("POST", "/v1/chat/completions", endless().dump(), {}));
   first.read_until("data: ");
   server_->stop();
+  EXPECT_NE(first.read_until("[DONE]").find("\"finish_reason\":\"cancelled\""), std::string::npos);
   server_.reset();
   const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   while (engine_->stats().running > 0 && std::chrono::steady_clock::now() < patience)

@@ -64,7 +64,8 @@ struct Answer {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 
-inline std::string request_text(const std::string& method, const std::string& path, const std::string& body, Headers headers) {
+inline std::string request_text(const std::string& method, const std::string& path, const std::string& body,
+                                Headers headers) {
   bool host = false;
   std::string text = method + " " + path + " HTTP/1.1\r\n";
   for (const auto& [name, value] : headers) text += name + ": " + value + "\r\n", host |= name == "Host";
@@ -85,7 +86,8 @@ inline std::string unchunk(const std::string& body) {
   return out;
 }
 
-inline Answer http(uint16_t port, const std::string& method, const std::string& path, const std::string& body = "", Headers headers = {}) {
+inline Answer http(uint16_t port, const std::string& method, const std::string& path, const std::string& body = "",
+                   Headers headers = {}) {
   Connection connection(port);
   connection.send(request_text(method, path, body, std::move(headers)));
   const std::string all = connection.read_until("\r\n\r\n\r\n never");  // until the server closes
