@@ -50,15 +50,16 @@ void matmul(ThreadPool& pool, std::span<const Product> products) {
     many.resize(products.size()), many_units.resize(products.size() + 1);
     tasks = many.data(), units = many_units.data();
   }
-  int64_t work = 0, rows = 0, most = 0;
+  int64_t work = 0, rows = 0, most = 0, floats = 0;
   for (int64_t i = 0; i < count; ++i) {
     tasks[i] = task_of(products[std::size_t(i)]);
     work += tasks[i].rows * tasks[i].cols * tasks[i].m;
     rows += tasks[i].m > 0 ? tasks[i].rows : 0;
     most = std::max(most, tasks[i].m);
+    floats = std::max(floats, table.matmul_scratch(tasks[i].m, tasks[i].cols));
   }
   if (rows == 0) return;
-  const int64_t threads = pool.size(), floats = table.matmul_scratch(most);
+  const int64_t threads = pool.size();
   // About eight units a thread, whole register tiles, no more than a panel.
   int64_t grain = (rows / (threads * 8) + 7) / 8 * 8;
   grain = std::clamp<int64_t>(grain, 8, most > 8 ? table.matmul_grain : 256);

@@ -42,9 +42,9 @@ struct KernelTable {
   const char* name;
   const Unpack* unpack;  // by index in all_types()
   float (*dot)(const float* a, const float* b, int64_t n);
-  // Rows [begin, end) of the task; scratch: matmul_scratch(m) floats, aligned.
+  // Rows [begin, end) of the task; scratch: matmul_scratch(m, cols) floats, aligned.
   void (*matmul)(const MatmulTask& task, int64_t begin, int64_t end, float* scratch);
-  int64_t (*matmul_scratch)(int64_t m);
+  int64_t (*matmul_scratch)(int64_t m, int64_t cols);
   int64_t matmul_grain;  // rows that a thread should take at once when m is large
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);

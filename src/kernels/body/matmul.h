@@ -73,6 +73,7 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 }
 
 constexpr int kStreamRows = 4;
+constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
 
 // A few tiles of tokens: the rows of W stay in the first-level cache between them.
 constexpr int64_t kDirectTokens = 4 * kTileTokens;
@@ -101,75 +102,108 @@ bool stream_as_stored(const MatmulTask& t, int64_t begin, int64_t end) {
   return false;
 }
 
-// Types whose loop (`each`) takes any destination: sixteen values go from their codes straight into the sums.
-template <int T>
-struct Sums {
-  const float* const* x;
-  int64_t k;
-  Lanes* acc;
+// Types that give sixteen values of a block at a time (`sixteen`): they go from their codes straight into the sums.
+struct Held {
+  Lanes* lanes;
 };
-template <int T>
-SONDE_INLINE Sums<T> operator+(Sums<T> s, int64_t n) { return {s.x, s.k + n, s.acc}; }
-template <int T>
-SONDE_INLINE Sums<T>& operator+=(Sums<T>& s, int64_t n) { return s.k += n, s; }
-template <int T>
-SONDE_INLINE void add_product(Lanes w, Sums<T> s) {
-  for (int i = 0; i < T; ++i) s.acc[i] = fma(w, load(s.x[i] + s.k), s.acc[i]);
+SONDE_INLINE void emit(quant::SONDE_ISA::Codes codes, float d, Held h) { *h.lanes = mul(from_codes(codes), set(d)); }
+SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, Held h) { emit(quant::SONDE_ISA::Codes(codes), d, h); }
+SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, float m, Held h) {
+  *h.lanes = add(mul(from_codes(quant::SONDE_ISA::Codes(codes)), set(d)), set(m));
 }
-template <int T>
-SONDE_INLINE void emit(quant::SONDE_ISA::Codes codes, float d, Sums<T> s) { add_product(mul(from_codes(codes), set(d)), s); }
-template <int T>
-SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, Sums<T> s) { emit(quant::SONDE_ISA::Codes(codes), d, s); }
-template <int T>
-SONDE_INLINE void emit(quant::SONDE_ISA::UCodes codes, float d, float m, Sums<T> s) {
-  add_product(add(mul(from_codes(quant::SONDE_ISA::Codes(codes)), set(d)), set(m)), s);
+SONDE_INLINE void emit_low(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& a, Held h) {
+  *h.lanes = low_lanes(q, a);
+}
+SONDE_INLINE void emit_high(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& a, Held h) {
+  *h.lanes = high_lanes(q, a);
 }
 
-template <int T>
-SONDE_INLINE void emit_low(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& a, Sums<T> s) {
-  add_product(low_lanes(q, a), s);
-}
-template <int T>
-SONDE_INLINE void emit_high(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& a, Sums<T> s) {
-  add_product(high_lanes(q, a), s);
-}
-
-constexpr int kFusedTokens = kTileTokens / 2;  // with more, unpacking once into a scratch costs less
-
+// acc[r][i] += n blocks of row w[r] times token i. x holds the T tokens side by side, sixteen values of each in turn.
 template <class Q, int R, int T>
-void stream_fused(const MatmulTask& t, int64_t row) {
-  const std::byte* w[R];
-  const float* x[T];
-  for (int r = 0; r < R; ++r) w[r] = t.data + (row + r) * t.row_bytes;
-  for (int i = 0; i < T; ++i) x[i] = t.x + i * t.ldx;
-  Tile<R, T> tile;
-  clear(tile);
-  constexpr int64_t kStep = Q::kBlock < 64 ? 64 / Q::kBlock : 1;  // blocks of one row before the next row's turn
-  const int64_t blocks = t.cols / Q::kBlock;
-  for (int64_t b = 0; b < blocks; b += kStep) {
-    const int64_t n = blocks - b < kStep ? blocks - b : kStep;
-    for (int r = 0; r < R; ++r) {
-      const std::byte* p = w[r] + b * Q::kBytes;
-      for (int64_t i = 0; i < kStep * Q::kBytes; i += 64) __builtin_prefetch(p + R * t.row_bytes + i);
-      Q::each(p, n, Sums<T>{x, b * Q::kBlock, tile.acc[r]});
+SONDE_INLINE void fused_blocks(Lanes (*acc)[T], const std::byte* const* w, int64_t n, const float* x) {
+  Lanes sums[R][T];
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < T; ++i) sums[r][i] = acc[r][i];
+  }
+  for (int64_t b = 0; b < n; ++b) {
+    typename Q::Steps steps[R];
+    for (int r = 0; r < R; ++r) Q::steps(w[r] + b * Q::kBytes, steps[r]);
+#pragma GCC unroll 16
+    for (int c = 0; c < Q::kBlock / 16; ++c, x += 16 * T) {
+      Lanes values[R];
+      for (int r = 0; r < R; ++r) Q::sixteen(w[r] + b * Q::kBytes, steps[r], c, Held{&values[r]});
+      for (int i = 0; i < T; ++i) {
+        const Lanes token = load(x + 16 * i);
+        for (int r = 0; r < R; ++r) sums[r][i] = fma(values[r], token, sums[r][i]);
+      }
     }
   }
-  finish(t, tile, row, 0);
+  for (int r = 0; r < R; ++r) {
+    for (int i = 0; i < T; ++i) acc[r][i] = sums[r][i];
+  }
 }
 
+// R rows pass over the tokens' next values, fused_rows(T) at a time, while the first-level cache holds these.
+template <class Q, int R, int T>
+void stream_fused(const MatmulTask& t, int64_t row, int64_t token, const float* x) {
+  constexpr int kAtOnce = R < fused_rows(T) ? R : fused_rows(T);
+  constexpr int64_t kLeast = Q::kBlock < 64 ? 64 : Q::kBlock;  // short steps spread the fetches of the next rows
+  constexpr int64_t kStep = (kAtOnce == R ? kLeast : 512) / Q::kBlock;
+  static_assert(R % kAtOnce == 0);
+  const std::byte* w[R];
+  for (int r = 0; r < R; ++r) w[r] = t.data + (row + r) * t.row_bytes;
+  Tile<R, T> tile;
+  clear(tile);
+  const int64_t blocks = t.cols / Q::kBlock;
+  for (int64_t n, b = 0; b < blocks; b += n, x += n * Q::kBlock * T) {
+    n = blocks - b < kStep ? blocks - b : kStep;
+#pragma GCC unroll 1
+    for (int r = 0; r < R; r += kAtOnce) {
+      for (int j = r; j < r + kAtOnce; ++j) {
+        const std::byte* next = w[j] + R * t.row_bytes;
+        for (int64_t i = 0; i < n * Q::kBytes; i += 64) __builtin_prefetch(next + i);
+      }
+      fused_blocks<Q, kAtOnce, T>(&tile.acc[r], &w[r], n, x);
+      for (int j = r; j < r + kAtOnce; ++j) w[j] += n * Q::kBytes;
+    }
+  }
+  finish(t, tile, row, token);
+}
+
+template <int T>
+void interleave(const MatmulTask& t, int64_t token, float* out) {
+  const float* x[T];
+  for (int i = 0; i < T; ++i) x[i] = t.x + (token + i) * t.ldx;
+  for (int64_t k = 0; k < t.cols; k += 16) {
+    for (int i = 0; i < T; ++i, out += 16) store(out, load(x[i] + k));
+  }
+}
+
+// Groups of at most kFusedTokens tokens; a few rows of W pass through all of them while the first-level cache holds them.
 template <class Q>
-void stream_fused_rows(const MatmulTask& t, int64_t begin, int64_t end) {
-  with_count<kFusedTokens>(t.m, [&]<int T>() {
-    int64_t r = begin;
-    for (; r + kStreamRows <= end; r += kStreamRows) stream_fused<Q, kStreamRows, T>(t, r);
-    for (; r < end; ++r) stream_fused<Q, 1, T>(t, r);
-  });
+void stream_fused_rows(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
+  const int64_t groups = (t.m + kFusedTokens - 1) / kFusedTokens;
+  const auto for_groups = [&](auto&& f) {
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t a = t.m * g / groups, b = t.m * (g + 1) / groups;
+      with_count<kFusedTokens>(b - a, [&]<int T>() { f.template operator()<T>(a); });
+    }
+  };
+  if (t.m > 1) for_groups([&]<int T>(int64_t token) { interleave<T>(t, token, scratch + token * t.cols); });
+  const float* const x = t.m > 1 ? scratch : t.x;
+  for (int64_t next, r = begin; r < end; r = next) {
+    next = r + kStreamRows <= end ? r + kStreamRows : r + 1;
+    for_groups([&]<int T>(int64_t token) {
+      if (next - r == kStreamRows) stream_fused<Q, kStreamRows, T>(t, r, token, x + token * t.cols);
+      else stream_fused<Q, 1, T>(t, r, token, x + token * t.cols);
+    });
+  }
 }
 
-using StreamFused = void (*)(const MatmulTask&, int64_t, int64_t);
+using StreamFused = void (*)(const MatmulTask&, int64_t, int64_t, float*);
 template <class Q>
 constexpr StreamFused stream_fused_of() {
-  if constexpr (requires(const std::byte* p, Sums<1> s) { Q::each(p, int64_t{1}, s); }) return &stream_fused_rows<Q>;
+  if constexpr (requires { typename Q::Steps; }) return &stream_fused_rows<Q>;
   return nullptr;
 }
 constexpr StreamFused kStreamFused[] = {
@@ -231,14 +265,18 @@ void panel(const MatmulTask& t, int64_t begin, int64_t end, int64_t first_token,
   }
 }
 
-int64_t matmul_scratch(int64_t m) {
-  if (m <= kTileTokens) return kStreamRows * kChunk;
-  return kPanelRows * kChunk + kPanelRows * (m < kPanelTokens ? m : kPanelTokens) * 16;
+int64_t matmul_scratch(int64_t m, int64_t cols) {
+  const int64_t fused = m > 1 && m <= kMostFused ? m * cols : 0;
+  if (m <= kTileTokens) return fused > kStreamRows * kChunk ? fused : kStreamRows * kChunk;
+  const int64_t panel = kPanelRows * kChunk + kPanelRows * (m < kPanelTokens ? m : kPanelTokens) * 16;
+  return fused > panel ? fused : panel;
 }
 
 void matmul(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
   if (stream_as_stored(t, begin, end)) return;
-  if (t.m <= kFusedTokens && kStreamFused[t.type] != nullptr) return kStreamFused[t.type](t, begin, end);
+  if (t.m <= kMostFused && t.scales == nullptr && kStreamFused[t.type] != nullptr) {
+    return kStreamFused[t.type](t, begin, end, scratch);
+  }
   if (t.m <= kTileTokens) return stream(t, begin, end, scratch);
   for (int64_t r = begin; r < end; r += kPanelRows) {
     const int64_t last = r + kPanelRows < end ? r + kPanelRows : end;

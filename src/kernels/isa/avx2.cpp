@@ -9,6 +9,8 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 3;  // 12 accumulators, 3 + 1 operands
+constexpr int kFusedTokens = 4;
+constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 8 accumulators at most
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };

@@ -9,6 +9,8 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int kTileRows = 4, kTileTokens = 6;  // 24 accumulators, 4 + 1 operands
+constexpr int kFusedTokens = 12;
+constexpr int fused_rows(int tokens) { return tokens <= 4 ? 4 : 2; }  // 24 accumulators at most, beside tables and codes
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };

@@ -7,6 +7,8 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 2;
+constexpr int kFusedTokens = 1;
+constexpr int fused_rows(int) { return 1; }
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };

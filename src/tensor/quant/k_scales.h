@@ -23,14 +23,12 @@ struct KSteps {
   float step[16], shift[16];  // run c: step[c], shift[8 + c]
 };
 
-inline KSteps k_steps(const uint8_t* b, float d, float dmin) {
+inline void k_steps(const uint8_t* b, float d, float dmin, KSteps& steps) {
   const KScales s = k_scales(b);
   const UCodes both = load_codes(s.scale);  // mins follow scales
-  KSteps steps;
   emit(both, d, steps.step);
   emit(both, -dmin, steps.shift);
   SONDE_IN_MEMORY(steps);
-  return steps;
 }
 
 inline void k_scales_store(const KScales& s, uint8_t* b) {

@@ -9,16 +9,24 @@ struct Q4_0 {
   static constexpr const char* kName = "Q4_0";
   static constexpr int kId = 2, kBlock = 32, kBytes = 18;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
-  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
-  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
-    const uint8_t* __restrict p = as_bytes(blocks);
-    for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
-      const float d = half(p);
-      const UCodes q = load_codes(p + 2);
-      emit(low_nibbles(q) - 8, d, out);
-      emit(high_nibbles(q) - 8, d, out + 16);
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
+      Steps s;
+      steps(blocks, s);
+#pragma GCC unroll 16
+      for (int c = 0; c < kBlock / 16; ++c) sixteen(blocks, s, c, out + 16 * c);
     }
+  }
+
+  struct Steps {
+    float d;
+  };
+  [[gnu::always_inline]] static inline void steps(const std::byte* block, Steps& s) { s.d = half(as_bytes(block)); }
+  // Values 16 c ... 16 c + 15 of a block; out: float*, or what a kernel puts in its place.
+  template <class Out>
+  [[gnu::always_inline]] static inline void sixteen(const std::byte* block, const Steps& s, int c, Out out) {
+    const UCodes q = load_codes(as_bytes(block) + 2);
+    emit((c == 0 ? low_nibbles(q) : high_nibbles(q)) - 8, s.d, out);
   }
 
   // The value of largest magnitude becomes -8 exactly.

@@ -9,22 +9,27 @@ struct Q4_K {
   static constexpr const char* kName = "Q4_K";
   static constexpr int kId = 12, kBlock = 256, kBytes = 144;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
-  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
-  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
-    const uint8_t* __restrict p = as_bytes(blocks);
-    for (int64_t b = 0; b < n; ++b, p += kBytes) {
-      const KSteps s = k_steps(p + 4, half(p), half(p + 2));
-#pragma GCC unroll 4
-      for (int c = 0; c < 8; c += 2, out += 64) {
-        const UCodes q0 = load_codes(p + 16 + 16 * c), q1 = load_codes(p + 32 + 16 * c);
-        const Affine first = affine(s.step[c], s.shift[8 + c]), second = affine(s.step[c + 1], s.shift[9 + c]);
-        emit_low(q0, first, out);
-        emit_low(q1, first, out + 16);
-        emit_high(q0, second, out + 32);
-        emit_high(q1, second, out + 48);
-      }
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
+      Steps s;
+      steps(blocks, s);
+#pragma GCC unroll 16
+      for (int c = 0; c < kBlock / 16; ++c) sixteen(blocks, s, c, out + 16 * c);
     }
+  }
+
+  using Steps = KSteps;
+  [[gnu::always_inline]] static inline void steps(const std::byte* block, Steps& s) {
+    const uint8_t* p = as_bytes(block);
+    k_steps(p + 4, half(p), half(p + 2), s);
+  }
+  // Values 16 c ... 16 c + 15 of a block; out: float*, or what a kernel puts in its place.
+  template <class Out>
+  [[gnu::always_inline]] static inline void sixteen(const std::byte* block, const Steps& s, int c, Out out) {
+    const UCodes q = load_codes(as_bytes(block) + 16 + 32 * (c / 4) + 16 * (c % 2));
+    const Affine a = affine(s.step[c / 2], s.shift[8 + c / 2]);
+    if (c / 2 % 2 == 0) emit_low(q, a, out);
+    else emit_high(q, a, out);
   }
 
   static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {

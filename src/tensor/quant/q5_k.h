@@ -9,23 +9,27 @@ struct Q5_K {
   static constexpr const char* kName = "Q5_K";
   static constexpr int kId = 13, kBlock = 256, kBytes = 176;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
-  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
-  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
-    const uint8_t* __restrict p = as_bytes(blocks);
-    for (int64_t b = 0; b < n; ++b, p += kBytes) {
-      const KSteps s = k_steps(p + 4, half(p), half(p + 2));
-      const UCodes h0 = load_codes(p + 16), h1 = load_codes(p + 32);
-#pragma GCC unroll 4
-      for (int c = 0; c < 8; c += 2, out += 64) {
-        const UCodes q0 = load_codes(p + 48 + 16 * c), q1 = load_codes(p + 64 + 16 * c);
-        const float d0 = s.step[c], m0 = s.shift[8 + c], d1 = s.step[c + 1], m1 = s.shift[9 + c];
-        emit(low_nibbles(q0) | (h0 >> c & 1) << 4, d0, m0, out);
-        emit(low_nibbles(q1) | (h1 >> c & 1) << 4, d0, m0, out + 16);
-        emit(high_nibbles(q0) | (h0 >> (c + 1) & 1) << 4, d1, m1, out + 32);
-        emit(high_nibbles(q1) | (h1 >> (c + 1) & 1) << 4, d1, m1, out + 48);
-      }
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
+      Steps s;
+      steps(blocks, s);
+#pragma GCC unroll 16
+      for (int c = 0; c < kBlock / 16; ++c) sixteen(blocks, s, c, out + 16 * c);
     }
+  }
+
+  using Steps = KSteps;
+  [[gnu::always_inline]] static inline void steps(const std::byte* block, Steps& s) {
+    const uint8_t* p = as_bytes(block);
+    k_steps(p + 4, half(p), half(p + 2), s);
+  }
+  // Values 16 c ... 16 c + 15 of a block; out: float*, or what a kernel puts in its place.
+  template <class Out>
+  [[gnu::always_inline]] static inline void sixteen(const std::byte* block, const Steps& s, int c, Out out) {
+    const int run = c / 2;
+    const UCodes q = load_codes(as_bytes(block) + 48 + 32 * (c / 4) + 16 * (c % 2));
+    const UCodes fifth = (load_codes(as_bytes(block) + 16 + 16 * (c % 2)) >> run & 1) << 4;
+    emit((run % 2 == 0 ? low_nibbles(q) : high_nibbles(q)) | fifth, s.step[run], s.shift[8 + run], out);
   }
 
   static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {

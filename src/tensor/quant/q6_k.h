@@ -9,29 +9,37 @@ struct Q6_K {
   static constexpr const char* kName = "Q6_K";
   static constexpr int kId = 14, kBlock = 256, kBytes = 210;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
-  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
-  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
-    const uint8_t* __restrict p = as_bytes(blocks);
-    for (int64_t b = 0; b < n; ++b, p += kBytes) {
-      const float d = half(p + 208);
-      float steps[16];
-      emit(load_codes(p + 192), d, steps);
-      uint8_t codes[256];
-      for (int h = 0; h < 2; ++h) {
-        const uint8_t* __restrict low = p + 64 * h;
-        const uint8_t* __restrict high = p + 128 + 32 * h;
-        uint8_t* __restrict c = codes + 128 * h;
-        for (int k = 0; k < 32; ++k) c[k] = uint8_t(((low[k] & 15) | (high[k] << 4 & 0x30)) - 32);
-        for (int k = 0; k < 32; ++k) c[32 + k] = uint8_t(((low[32 + k] & 15) | (high[k] << 2 & 0x30)) - 32);
-        for (int k = 0; k < 32; ++k) c[64 + k] = uint8_t((low[k] >> 4 | (high[k] & 0x30)) - 32);
-        for (int k = 0; k < 32; ++k) c[96 + k] = uint8_t((low[32 + k] >> 4 | (high[k] >> 2 & 0x30)) - 32);
-      }
-      SONDE_IN_MEMORY(steps);
-      SONDE_IN_MEMORY(codes);
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
+      Steps s;
+      steps(blocks, s);
 #pragma GCC unroll 16
-      for (int r = 0; r < 16; ++r, out += 16) emit(load_codes(codes + 16 * r), steps[r], out);
+      for (int c = 0; c < kBlock / 16; ++c) sixteen(blocks, s, c, out + 16 * c);
     }
+  }
+
+  struct Steps {
+    float step[16];
+    uint8_t codes[256];
+  };
+  [[gnu::always_inline]] static inline void steps(const std::byte* block, Steps& s) {
+    const uint8_t* __restrict p = as_bytes(block);
+    emit(load_codes(p + 192), half(p + 208), s.step);
+    for (int h = 0; h < 2; ++h) {
+      const uint8_t* __restrict low = p + 64 * h;
+      const uint8_t* __restrict high = p + 128 + 32 * h;
+      uint8_t* __restrict c = s.codes + 128 * h;
+      for (int k = 0; k < 32; ++k) c[k] = uint8_t(((low[k] & 15) | (high[k] << 4 & 0x30)) - 32);
+      for (int k = 0; k < 32; ++k) c[32 + k] = uint8_t(((low[32 + k] & 15) | (high[k] << 2 & 0x30)) - 32);
+      for (int k = 0; k < 32; ++k) c[64 + k] = uint8_t((low[k] >> 4 | (high[k] & 0x30)) - 32);
+      for (int k = 0; k < 32; ++k) c[96 + k] = uint8_t((low[32 + k] >> 4 | (high[k] >> 2 & 0x30)) - 32);
+    }
+    SONDE_IN_MEMORY(s);
+  }
+  // Values 16 c ... 16 c + 15 of a block; out: float*, or what a kernel puts in its place.
+  template <class Out>
+  [[gnu::always_inline]] static inline void sixteen(const std::byte*, const Steps& s, int c, Out out) {
+    emit(load_codes(s.codes + 16 * c), s.step[c], out);
   }
 
   static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {

@@ -9,15 +9,23 @@ struct Q8_0 {
   static constexpr const char* kName = "Q8_0";
   static constexpr int kId = 8, kBlock = 32, kBytes = 34;
 
-  static void unpack(const std::byte* blocks, int64_t n, float* out) { each(blocks, n, out); }
-  template <class Out>  // float*, or what a kernel puts in its place; sixteens in ascending order
-  [[gnu::always_inline]] static inline void each(const std::byte* blocks, int64_t n, Out out) {
-    const uint8_t* __restrict p = as_bytes(blocks);
-    for (int64_t b = 0; b < n; ++b, p += kBytes, out += kBlock) {
-      const float d = half(p);
-      emit(load_codes(p + 2), d, out);
-      emit(load_codes(p + 18), d, out + 16);
+  static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
+    for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
+      Steps s;
+      steps(blocks, s);
+#pragma GCC unroll 16
+      for (int c = 0; c < kBlock / 16; ++c) sixteen(blocks, s, c, out + 16 * c);
     }
+  }
+
+  struct Steps {
+    float d;
+  };
+  [[gnu::always_inline]] static inline void steps(const std::byte* block, Steps& s) { s.d = half(as_bytes(block)); }
+  // Values 16 c ... 16 c + 15 of a block; out: float*, or what a kernel puts in its place.
+  template <class Out>
+  [[gnu::always_inline]] static inline void sixteen(const std::byte* block, const Steps& s, int c, Out out) {
+    emit(load_codes(as_bytes(block) + 2 + 16 * c), s.d, out);
   }
 
   // The largest magnitude becomes 127; codes round to nearest, halves away from zero.
