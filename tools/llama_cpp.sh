@@ -12,4 +12,4 @@ if [[ ! -e $folder/.done ]]; then
   CMAKE_BUILD_PARALLEL_LEVEL=$(nproc) "$folder/bin/pip" install -q numpy safetensors llama-cpp-python >&2
   touch "$folder/.done"
 fi
-exec "$folder/bin/python" "$home/tools/llama_cpp.py" "$home/build/release/sonde" "$model" "${2:-1,5,9,14,200,33,7,7,42,100}"
+exec "$folder/bin/python" "$home/tools/compare_llama_cpp.py" "$home/build/release/sonde" "$model" "${2:-1,5,9,14,200,33,7,7,42,100}"

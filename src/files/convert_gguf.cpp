@@ -209,7 +209,13 @@ void GgufConversion::sampling_keys() {
 }
 
 Status GgufConversion::rope_keys() {
-  if (rope_.type.empty() || rope_.type == "llama3") return {};  // llama3: rope_freqs.weight
+  if (rope_.type == "llama3" && !c_.config().contains(kRopeFactorsWord)) {
+    // rope_freqs.weight says it to every engine, but in F32.
+    Json scaling = rope_.scaling;
+    scaling.erase("rope_theta");
+    writer_.set_text(kRopeScalingKey, scaling.dump());
+  }
+  if (rope_.type.empty() || rope_.type == "llama3") return {};
   const double factor = words_.real(rope_.scaling, "factor");
   if (rope_.type == "linear") {
     writer_.set_text(key("rope.scaling.type"), "linear");
@@ -252,7 +258,8 @@ Status GgufConversion::deepseek_keys() {
   u32("attention.value_length_mla", value);
   // llama.cpp knows by V2-Lite's number of layers that the key is absent; models of other depths need the zero.
   const bool lora = words_.has("q_lora_rank");
-  if (lora || words_.size("num_hidden_layers") != 27) u32("attention.q_lora_rank", lora ? words_.size("q_lora_rank") : 0);
+  if (lora || words_.size("num_hidden_layers") != 27)
+    u32("attention.q_lora_rank", lora ? words_.size("q_lora_rank") : 0);
   u32("attention.kv_lora_rank", rank);
   u32("rope.dimension_count", rotary);
   if (words_.size("moe_layer_freq", 1) != 1)
@@ -371,6 +378,9 @@ Status GgufConversion::plan() {
                                    words_.real(rope_.scaling, "low_freq_factor", 1.0),
                                    words_.real(rope_.scaling, "high_freq_factor", 4.0),
                                    words_.real(rope_.scaling, "original_max_position_embeddings"));
+    if (const auto given = c_.config().find(kRopeFactorsWord); given != c_.config().end())
+      rope_factors_ = given->get<std::vector<float>>();  // a list of other things is caught where this began
+    if (static_cast<int64_t>(rope_factors_.size()) != head_dim_ / 2) words_.wrong(kRopeFactorsWord);
     add("rope_freqs.weight", f32(), {static_cast<int64_t>(rope_factors_.size())},
         [this](const Sink& sink) { return sink(std::as_bytes(std::span(rope_factors_))); });
   }

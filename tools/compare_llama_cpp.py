@@ -1,4 +1,4 @@
-"""llama_cpp.py SONDE MODEL.gguf IDS: the logits of llama.cpp and of `sonde logits` side by side (see llama_cpp.sh)."""
+"""compare_llama_cpp.py SONDE MODEL.gguf IDS: the logits of llama.cpp and of `sonde logits` side by side (see llama_cpp.sh)."""
 import subprocess
 import sys
 import tempfile
@@ -20,4 +20,4 @@ error = abs(theirs - ours).max() / ours.std()
 greedy = (theirs.argmax(1) == ours.argmax(1)).sum()
 print(f"{model}: largest difference {error:.2e} of the spread, greedy tokens alike {greedy} of {len(ids)}")
 # llama.cpp multiplies quantised weights by 8-bit activations: up to about a third of the spread on small models.
-sys.exit(error > 0.5)
+sys.exit(int(error > 0.5))
