@@ -3,7 +3,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
-
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "cli/command.h"
@@ -20,6 +20,7 @@ struct Options {
   std::string host = "127.0.0.1", api_key, name;
   std::vector<std::string> origins;
   int port = 8080, queue = 32, batch = 8;
+  bool json = false;
 };
 
 Result<int> serve(const Options& options) {
@@ -48,6 +49,13 @@ Result<int> serve(const Options& options) {
   notice("serving " + api.model_name + " at http://" + options.host + ":" + std::to_string(server->port()) +
          "/v1 (Ctrl-C stops it); context " + std::to_string(engine->options().context) + " tokens" +
          (api.http.api_key.empty() ? "" : ", API key required"));
+  if (options.json) {  // for programs that started this: it listens now, and where
+    print_line({{"host", options.host},
+                {"port", server->port()},
+                {"model", api.model_name},
+                {"context", engine->options().context}});
+    flush();
+  }
   while (!Interrupt::requested()) std::this_thread::sleep_for(std::chrono::milliseconds(100));
   notice("stopping");
   server->stop();
@@ -65,6 +73,7 @@ Run setup(Args& args) {
   args.option("--queue", options->queue, "requests running and waiting together; one more gets a 429 (default 32)");
   args.option("--batch", options->batch, "requests that run at once (default 8)");
   args.repeated("--origin", options->origins, "a web origin that may use the server, such as https://chat.example.org");
+  declare_json(args, options->json);
   options->run.declare(args);
   return [options] { return finish(serve(*options)); };
 }
@@ -72,7 +81,7 @@ Run setup(Args& args) {
 }  // namespace
 
 extern const Command cmd_serve = {
-    "serve", "[MODEL] [--host 127.0.0.1] [--port 8080] [--api-key KEY]", "the model behind an HTTP API",
+    "serve", "[MODEL] [--host 127.0.0.1] [--port 8080] [--api-key KEY] [--json]", "the model behind an HTTP API",
     "  sonde serve\n"
     "  sonde serve DeepSeek-R1-Distill-Qwen-1.5B-Q4_K_M.gguf --port 9000\n"
     "  curl http://127.0.0.1:8080/v1/chat/completions -H 'Content-Type: application/json' \\\n"

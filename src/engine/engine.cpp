@@ -91,7 +91,7 @@ class EngineLoop final : public Engine {
     if (!parts_.tokenizer)
       return Error{Code::kNotFound,
                    "there is no tokenizer, and a chat needs one",
-                   parts_.checkpoint->path(),
+                   parts_.checkpoint ? parts_.checkpoint->path() : "",
                    "",
                    "",
                    "`sonde generate --ids` goes without"};

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/memory.h"
 #include "files/error.h"
 
 namespace sonde {
@@ -55,7 +56,12 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& pa
   void* data = nullptr;
   if (size > 0) {
     data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
-    if (data == MAP_FAILED) return system_error(path, "the file cannot be mapped");
+    if (data == MAP_FAILED) {
+      Error error = system_error(path, "the file cannot be mapped");
+      error.expected = fmt::format("at most {} bytes, which this process may still use", memory_available());
+      error.found = fmt::format("{} bytes; {}", size, error.found);
+      return error;
+    }
   }
   return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
 }
