@@ -8,6 +8,7 @@
 #include <set>
 
 #include "files/bounds.h"
+#include "files/convert_parts.h"
 #include "files/error.h"
 #include "files/folder.h"
 #include "files/gguf.h"
@@ -67,6 +68,7 @@ struct Checkpoint::Impl {
   Status add_shards(const fs::path& index);
   Status read_tokenizer(const fs::path& folder);
   Status open_gguf(const std::string& file);
+  void take_rope_scaling(const Gguf& gguf);
 };
 
 // --- Hugging Face folders ---
@@ -168,6 +170,7 @@ Status Checkpoint::Impl::open_gguf(const std::string& file) {
   SONDE_TRY(config, gguf_config(whole, file));
   generation_config = gguf_generation_config(first);
   SONDE_CHECK(add_gguf_tensors(whole, config, file, tensors));
+  take_rope_scaling(first);
   SONDE_TRY(tokenizer.gguf, gguf_vocabulary(first, file));
   for (const Gguf& part : gguf) file_bytes += static_cast<int64_t>(part.file->bytes().size());
   if (const GgufValue* text = first.find("tokenizer.chat_template"); text != nullptr && text->text()) {
@@ -188,6 +191,27 @@ Status Checkpoint::Impl::open_gguf(const std::string& file) {
   if (const auto at = ids.find("bos"); at != ids.end()) bos_token = at->second;
   add_bos = tokenizer.gguf->add_bos;
   return {};
+}
+
+// A file that was converted here says llama3 scaling in the words of config.json too: those are exact. They count only
+// while rope_freqs.weight is what they give.
+void Checkpoint::Impl::take_rope_scaling(const Gguf& gguf_file) {
+  const GgufValue* value = gguf_file.find(kRopeScalingKey);
+  const auto stored = tensors.find("rope_freqs.weight");
+  if (value == nullptr || !value->text() || stored == tensors.end() || !config.is_object()) return;
+  const Result<Json> parsed = parse_json(*value->text(), kRopeScalingKey);
+  if (!parsed.ok() || !parsed->is_object()) return;
+  const auto number = [&](const char* key, double otherwise) {
+    const auto at = parsed->find(key);
+    return at != parsed->end() && at->is_number() ? at->get<double>() : otherwise;
+  };
+  const std::vector<float> factors = llama3_factors(
+      config.value("rope_theta", 10000.0), 2 * stored->second.count(), number("factor", 0),
+      number("low_freq_factor", 1), number("high_freq_factor", 4), number("original_max_position_embeddings", 0));
+  const auto expected = std::as_bytes(std::span(factors));
+  if (!std::equal(expected.begin(), expected.end(), stored->second.bytes.begin(), stored->second.bytes.end())) return;
+  config["rope_scaling"] = *parsed;
+  tensors.erase(stored);
 }
 
 // --- the checkpoint ---

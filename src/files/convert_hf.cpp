@@ -13,6 +13,7 @@
 #include "files/convert.h"
 #include "files/convert_parts.h"
 #include "files/error.h"
+#include "files/gguf_config.h"
 #include "files/names.h"
 #include "files/output.h"
 #include "files/safetensors.h"
@@ -155,6 +156,7 @@ Status HfConversion::rope() {
                                {"low_freq_factor", kLow},
                                {"high_freq_factor", kHigh},
                                {"original_max_position_embeddings", static_cast<int64_t>(original)}};
+    config_[kRopeFactorsWord] = factors;  // to the bit; the words above agree to five digits
     return {};
   }
   return file_error(Code::kUnsupported, where, "config.json has no words for these rotary factors");

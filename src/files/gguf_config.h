@@ -26,6 +26,10 @@ inline constexpr std::string_view kExactPrefix = "sonde.exact.";
 // "none": tokenizer.json has none, although the pre-tokenizer's name stands for NFC, or BOS is put in front.
 inline constexpr const char* kNormalizerKey = "sonde.tokenizer.normalizer";
 inline constexpr const char* kPostProcessorKey = "sonde.tokenizer.post_processor";
+// rope_scaling of config.json as JSON, where rope_freqs.weight holds the same in F32.
+inline constexpr const char* kRopeScalingKey = "sonde.rope_scaling";
+// The other way round: in config.json, the factors of a GGUF file's rope_freqs.weight.
+inline constexpr const char* kRopeFactorsWord = "sonde_rope_factors";
 
 // The double that was meant by an F32 value: its shortest decimal form. 1e-6 is stored as 9.99999997e-07.
 double meant_by(float stored);

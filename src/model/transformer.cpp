@@ -1,7 +1,9 @@
 // The forward pass, to read aloud. Block and its parts: layers.h.
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "files/gguf_config.h"
 #include "model/families/family.h"
 #include "model/layers.h"
 #include "model/model.h"
@@ -85,6 +87,19 @@ class Transformer final : public Model {
     std::vector<float> rope_factors;
     if (checkpoint_->find("rope_freqs.weight")) {
       SONDE_TRY(rope_factors, checkpoint_->vector("rope_freqs.weight", rope_dim() / 2));
+    } else if (const auto given = checkpoint_->config().find(kRopeFactorsWord);
+               given != checkpoint_->config().end()) {
+      // Converted from a GGUF file: the factors as stored there instead of the words beside them.
+      for (const auto& factor : *given) rope_factors.push_back(factor.is_number() ? factor.get<float>() : 0);
+      if (int64_t(rope_factors.size()) != rope_dim() / 2 ||
+          std::any_of(rope_factors.begin(), rope_factors.end(), [](float f) { return !(f > 0 && f < 1e9F); }))
+        return Error{Code::kCorrupt,
+                     "bad value of sonde_rope_factors",
+                     checkpoint_->path(),
+                     std::to_string(rope_dim() / 2) + " factors",
+                     given->dump().substr(0, 80),
+                     ""};
+      config_.rope_scaling = {};
     }
     rope_ = Rope::make(config_, rope_dim(), rope_factors);
 
