@@ -50,6 +50,8 @@ TEST(Frame, MistakesInTheCommandLineAreUsageErrors) {
   expect_one_error(run({"generate", mini(), "--ids", "1", "--temperature", "-1"}), 2, "--temperature");
   expect_one_error(run({"generate", mini(), "--ids", "1", "--temperature", "nan"}), 2, "--temperature");
   expect_one_error(run({"generate", mini(), "--ids", "1", "--top-p", "0"}), 2, "--top-p");
+  expect_one_error(run({"generate", mini(), "--ids", "1", "--seed", "-1"}), 2, "--seed");
+  expect_one_error(run({"ask", mini(), ""}), 2, "question");
   expect_one_error(run({"generate", mini(), "--ids", "1", "--logit-bias", "5"}), 2, "ID:VALUE");
   expect_one_error(run({"generate", mini(), "--ids", "1", "--threads", "-3"}), 2, "--threads");
   expect_one_error(run({"ask"}), 2, "question");
