@@ -1,4 +1,5 @@
 // What needs no large file: small tokenizers beside answers of the published library, and rules one by one.
+#include "files/convert_parts.h"
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/split.h"
@@ -30,6 +31,26 @@ TEST(TokenizerSmall, AnswersOfThePublishedLibrary) {
     auto tokenizer = from_json(text);
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.error().message();
     expect_answers(**tokenizer, name + ".small.jsonl", Special::kAll);
+  }
+}
+
+// What conversion writes for the pre-tokenizer's name of a GGUF file splits as the name does.
+TEST(TokenizerSmall, ConvertedVocabulariesGiveTheSameIds) {
+  for (const char* name : {"v2-lite-split.Q8_0", "v3-split-mtp.BF16", "qwen2.Q4_0", "qwen3-wide.Q6_K", "llama.Q5_1"}) {
+    SCOPED_TRACE(name);
+    const auto checkpoint = Checkpoint::open(find_golden(std::string("gguf/") + name + ".gguf"));
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+    const auto original = Tokenizer::open(**checkpoint);
+    ASSERT_TRUE(original.ok()) << original.error().message();
+    const auto written = tokenizer_json(**checkpoint);
+    ASSERT_TRUE(written.ok()) << written.error().message();
+    const std::string text = written->dump();
+    const auto converted = from_json(text);
+    ASSERT_TRUE(converted.ok()) << converted.error().message();
+    for (const json& line : read_lines(golden("tokenizers/byte_level.small.jsonl"))) {
+      const auto words = line["text"].get<std::string>();
+      EXPECT_EQ((*converted)->encode(words), (*original)->encode(words)) << line["text"];
+    }
   }
 }
 
