@@ -4,9 +4,9 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-constexpr int64_t kChunk = 512;          // values of k at once: a multiple of every block and of sixteen
-constexpr int64_t kPanelRows = 48;       // 96 KiB a chunk
-constexpr int64_t kPanelTokens = 512;    // accumulators of a panel wait in memory between chunks: 64 bytes a row and token
+constexpr int64_t kChunk = 768;          // values of k at once: a multiple of every block and of sixteen
+constexpr int64_t kPanelRows = 48;       // 144 KiB a chunk
+constexpr int64_t kPanelTokens = 132;    // accumulators wait in the second-level cache between chunks: 64 bytes a row and token
 
 // Values [k, k + n) of row r as F32. k and k + n are bounds of blocks.
 SONDE_INLINE void unpack_part(const MatmulTask& t, int64_t r, int64_t k, int64_t n, float* out) {
@@ -75,8 +75,8 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 constexpr int kStreamRows = 4;
 constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
 
-// A few tiles of tokens: the rows of W stay in the first-level cache between them.
-constexpr int64_t kDirectTokens = 4 * kTileTokens;
+// A few tiles of tokens: the rows of W stay in the first caches between them.
+constexpr int64_t kDirectTokens = 24 * kTileTokens;
 
 template <class W>
 void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
@@ -86,8 +86,10 @@ void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
     for (int64_t tile = 0; tile < tiles; ++tile) {
       const int64_t a = t.m * tile / tiles, b = t.m * (tile + 1) / tiles;
       with_count<kTileTokens>(b - a, [&]<int T>() {
-        if (next - r == kStreamRows) stream_direct<kStreamRows, T, W>(t, r, a);
-        else stream_direct<1, T, W>(t, r, a);
+        constexpr int R = T <= 2 ? kStreamRows : kTileRows;
+        static_assert(kStreamRows % R == 0);
+        if (next - r == 1) return stream_direct<1, T, W>(t, r, a);
+        for (int64_t row = r; row < next; row += R) stream_direct<R, T, W>(t, row, a);
       });
     }
   }
@@ -119,13 +121,18 @@ SONDE_INLINE void emit_high(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::
 }
 
 // acc[r][i] += n blocks of row w[r] times token i. x holds the T tokens side by side, sixteen values of each in turn.
+// Fetches the same blocks of the rows that stand `skip` bytes ahead.
 template <class Q, int R, int T>
-SONDE_INLINE void fused_blocks(Lanes (*acc)[T], const std::byte* const* w, int64_t n, const float* x) {
+SONDE_INLINE void fused_blocks(Lanes (*acc)[T], const std::byte* const* w, int64_t n, const float* x, int64_t skip) {
   Lanes sums[R][T];
   for (int r = 0; r < R; ++r) {
     for (int i = 0; i < T; ++i) sums[r][i] = acc[r][i];
   }
   for (int64_t b = 0; b < n; ++b) {
+    for (int r = 0; r < R; ++r) {
+      const std::byte* next = w[r] + b * Q::kBytes + skip;
+      for (int64_t i = 0; i < Q::kBytes; i += 64) __builtin_prefetch(next + i);
+    }
     typename Q::Steps steps[R];
     for (int r = 0; r < R; ++r) Q::steps(w[r] + b * Q::kBytes, steps[r]);
 #pragma GCC unroll 16
@@ -147,8 +154,7 @@ SONDE_INLINE void fused_blocks(Lanes (*acc)[T], const std::byte* const* w, int64
 template <class Q, int R, int T>
 void stream_fused(const MatmulTask& t, int64_t row, int64_t token, const float* x) {
   constexpr int kAtOnce = R < fused_rows(T) ? R : fused_rows(T);
-  constexpr int64_t kLeast = Q::kBlock < 64 ? 64 : Q::kBlock;  // short steps spread the fetches of the next rows
-  constexpr int64_t kStep = (kAtOnce == R ? kLeast : 512) / Q::kBlock;
+  constexpr int64_t kStep = 512 / Q::kBlock;
   static_assert(R % kAtOnce == 0);
   const std::byte* w[R];
   for (int r = 0; r < R; ++r) w[r] = t.data + (row + r) * t.row_bytes;
@@ -156,14 +162,10 @@ void stream_fused(const MatmulTask& t, int64_t row, int64_t token, const float* 
   clear(tile);
   const int64_t blocks = t.cols / Q::kBlock;
   for (int64_t n, b = 0; b < blocks; b += n, x += n * Q::kBlock * T) {
-    n = blocks - b < kStep ? blocks - b : kStep;
+    n = kAtOnce == R || blocks - b < kStep ? blocks - b : kStep;
 #pragma GCC unroll 1
     for (int r = 0; r < R; r += kAtOnce) {
-      for (int j = r; j < r + kAtOnce; ++j) {
-        const std::byte* next = w[j] + R * t.row_bytes;
-        for (int64_t i = 0; i < n * Q::kBytes; i += 64) __builtin_prefetch(next + i);
-      }
-      fused_blocks<Q, kAtOnce, T>(&tile.acc[r], &w[r], n, x);
+      fused_blocks<Q, kAtOnce, T>(&tile.acc[r], &w[r], n, x, R * t.row_bytes);
       for (int j = r; j < r + kAtOnce; ++j) w[j] += n * Q::kBytes;
     }
   }
