@@ -1,4 +1,5 @@
-// y = x W^T: few tokens stream the rows of W once; many tokens reuse an unpacked panel of W from the second-level cache.
+// y = x W^T. Plain types are read as they are stored. Quantised ones: few tokens take the values straight from their codes,
+// many reuse an unpacked panel of W from the second-level cache.
 #pragma once
 
 namespace sonde::kernels::SONDE_ISA {
@@ -75,29 +76,32 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 constexpr int kStreamRows = 4;
 constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
 
-// A few tiles of tokens: the rows of W stay in the first caches between them.
+// So many tokens pass before the rows of W: their part of x stays in the caches meanwhile.
 constexpr int64_t kDirectTokens = 24 * kTileTokens;
 
 template <class W>
 void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
-  const int64_t tiles = (t.m + kTileTokens - 1) / kTileTokens;
-  for (int64_t next, r = begin; r < end; r = next) {
-    next = r + kStreamRows <= end ? r + kStreamRows : r + 1;
-    for (int64_t tile = 0; tile < tiles; ++tile) {
-      const int64_t a = t.m * tile / tiles, b = t.m * (tile + 1) / tiles;
-      with_count<kTileTokens>(b - a, [&]<int T>() {
-        constexpr int R = T <= 2 ? kStreamRows : kTileRows;
-        static_assert(kStreamRows % R == 0);
-        if (next - r == 1) return stream_direct<1, T, W>(t, r, a);
-        for (int64_t row = r; row < next; row += R) stream_direct<R, T, W>(t, row, a);
-      });
+  for (int64_t first = 0; first < t.m; first += kDirectTokens) {
+    const int64_t tokens = t.m - first < kDirectTokens ? t.m - first : kDirectTokens;
+    const int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
+    for (int64_t next, r = begin; r < end; r = next) {
+      next = r + kStreamRows <= end ? r + kStreamRows : r + 1;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;
+        with_count<kTileTokens>(b - a, [&]<int T>() {
+          constexpr int R = T <= 2 ? kStreamRows : kTileRows;
+          static_assert(kStreamRows % R == 0);
+          if (next - r == 1) return stream_direct<1, T, W>(t, r, first + a);
+          for (int64_t row = r; row < next; row += R) stream_direct<R, T, W>(t, row, first + a);
+        });
+      }
     }
   }
 }
 
 // True when it did the whole task: W is read as stored.
 bool stream_as_stored(const MatmulTask& t, int64_t begin, int64_t end) {
-  if (t.scales != nullptr || t.m > kDirectTokens) return false;
+  if (t.scales != nullptr) return false;
   if (t.unpack == &quant::SONDE_ISA::F32::unpack) return stream_direct_rows<float>(t, begin, end), true;
   if (t.unpack == &quant::SONDE_ISA::BF16::unpack) return stream_direct_rows<Bfloat>(t, begin, end), true;
   if (t.unpack == &quant::SONDE_ISA::F16::unpack) return stream_direct_rows<Half>(t, begin, end), true;
