@@ -107,6 +107,7 @@ class Engine {
   virtual Model& model() = 0;
   virtual const Tokenizer* tokenizer() const = 0;    // null: the checkpoint has none
   virtual const Dialect* dialect() const = 0;        // null: none known
+  virtual Result<const Tokenizer*> require_tokenizer() const = 0;  // the error that says why there is none
   virtual Result<const Dialect*> require_dialect() const = 0;  // the error that says why there is none
 
   struct Stats { int running = 0, waiting = 0; int64_t pages_used = 0, pages_total = 0, steps = 0, prefix_hit_tokens = 0, preemptions = 0; };

@@ -28,12 +28,7 @@ struct Options {
 
 Result<std::vector<int32_t>> prompt_ids(const Options& options, const Engine& engine) {
   if (options.ids) return read_ids(*options.ids);  // fed as given
-  const Tokenizer* tokenizer = engine.tokenizer();
-  if (!tokenizer)
-    return Error{.code = Code::kNotFound,
-                 .what = "there is no tokenizer",
-                 .where = engine.checkpoint().path(),
-                 .hint = "--ids needs none"};
+  SONDE_TRY(const Tokenizer* tokenizer, engine.require_tokenizer());
   std::string text = *options.prompt;
   if (text == "-") { SONDE_TRY(text, read_input("-")); }
   std::vector<int32_t> ids = tokenizer->encode(text, options.special ? Special::kAll : Special::kNone);

@@ -87,14 +87,18 @@ class EngineLoop final : public Engine {
   Model& model() override { return *parts_.model; }
   const Tokenizer* tokenizer() const override { return parts_.tokenizer.get(); }
   const Dialect* dialect() const override { return parts_.dialect.get(); }
+  Result<const Tokenizer*> require_tokenizer() const override {
+    if (parts_.tokenizer) return parts_.tokenizer.get();
+    if (parts_.no_tokenizer) return *parts_.no_tokenizer;
+    return Error{Code::kNotFound,
+                 "there is no tokenizer",
+                 parts_.checkpoint ? parts_.checkpoint->path() : "",
+                 "",
+                 "",
+                 "`sonde generate --ids` goes without"};
+  }
   Result<const Dialect*> require_dialect() const override {
-    if (!parts_.tokenizer)
-      return Error{Code::kNotFound,
-                   "there is no tokenizer, and a chat needs one",
-                   parts_.checkpoint ? parts_.checkpoint->path() : "",
-                   "",
-                   "",
-                   "`sonde generate --ids` goes without"};
+    SONDE_CHECK(require_tokenizer());
     if (parts_.dialect) return parts_.dialect.get();
     if (parts_.no_dialect) return *parts_.no_dialect;
     return Error{Code::kNotFound, "the model has no chat dialect", "", "", "", "name one with --dialect"};

@@ -15,7 +15,13 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, EngineOpti
   parts.weight_bytes = checkpoint->file_bytes();
 
   const TokenizerSource& source = checkpoint->tokenizer();
-  if (source.gguf || !source.tokenizer_json.empty()) { SONDE_TRY(parts.tokenizer, Tokenizer::open(*checkpoint)); }
+  if (source.gguf || !source.tokenizer_json.empty()) {  // one that this build cannot use is no reason not to run on ids
+    if (auto opened = Tokenizer::open(*checkpoint); opened.ok()) {
+      parts.tokenizer = std::move(opened).value();
+    } else {
+      parts.no_tokenizer = std::move(opened).error();
+    }
+  }
   if (!options.dialect.empty()) {
     SONDE_TRY(parts.dialect, dialect_by_name(options.dialect));
   } else if (auto chosen = choose_dialect(*checkpoint, parts.tokenizer.get()); chosen.ok()) {

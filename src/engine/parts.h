@@ -17,7 +17,8 @@ namespace sonde {
 struct EngineParts {
   std::shared_ptr<const Checkpoint> checkpoint;  // null: Engine::checkpoint() must not be called
   std::unique_ptr<Model> model;
-  std::unique_ptr<Tokenizer> tokenizer;    // null: none
+  std::unique_ptr<Tokenizer> tokenizer;    // null: none, or not for the reason below
+  std::optional<Error> no_tokenizer;
   std::shared_ptr<const Dialect> dialect;  // null: none, for the reason
   std::optional<Error> no_dialect;
   std::vector<int32_t> end_tokens;

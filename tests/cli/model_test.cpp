@@ -218,6 +218,28 @@ TEST(Generate, ContextOverflowIsAnErrorWithBothNumbers) {
             "length");
 }
 
+TEST(Generate, IdsNeedNoTokenizerThatThisProgramKnows) {
+  const Folder folder;
+  std::string file = contents(find_golden("gguf/qwen2.Q4_0.gguf"));
+  const std::size_t at = file.find("deepseek-r1-qwen");
+  ASSERT_NE(at, std::string::npos);
+  file.replace(at, 16, "deepseek-r9-qwen");
+  write(folder / "unknown.gguf", file);
+  const Ran ids = run({"generate", folder / "unknown.gguf", "--ids", "5,6,7", "--max-tokens", "4", "--temperature", "0",
+                       "--json"});
+  ASSERT_EQ(ids.code, 0) << ids.err;
+  EXPECT_TRUE(ids.json()["text"].is_null());
+  EXPECT_EQ(ids.json()["ids"], run({"generate", find_golden("gguf/qwen2.Q4_0.gguf"), "--ids", "5,6,7", "--max-tokens",
+                                    "4", "--temperature", "0", "--json"})
+                                   .json()["ids"]);
+  for (const char* command : {"ask", "generate"}) {
+    const Ran words = std::string(command) == "ask" ? run({"ask", folder / "unknown.gguf", "Hello"})
+                                                    : run({"generate", folder / "unknown.gguf", "--prompt", "Hello"});
+    EXPECT_EQ(words.code, 1);
+    EXPECT_NE(words.err.find("deepseek-r9-qwen"), std::string::npos) << words.err;
+  }
+}
+
 TEST(Generate, CtrlCEndsItCleanly) {
   const Ran ran =
       run({"generate", mini(), "--ids", "0,5", "--ignore-eos", "--temperature", "0", "--max-tokens", "2000"},
