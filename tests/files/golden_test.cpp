@@ -100,7 +100,7 @@ TEST(Goldens, GgufConfigsAndTensors) {
       } else if (key == "tie_word_embeddings" || key == "architectures" || value.is_number() || value.is_boolean()) {
         if (config.contains(key)) { EXPECT_EQ(config[key], value) << key; }
       } else if (value.is_string()) {
-        EXPECT_EQ(config.value(key, ""), value) << key;
+        EXPECT_EQ(config.value(key, ""), value.get<std::string>()) << key;
       }
     }
     for (const char* word :
