@@ -52,7 +52,10 @@ TEST_P(TokenizerGolden, Strings) {
 }
 
 TEST_P(TokenizerGolden, Cuts) {
-  if (space_in_front()) GTEST_SKIP() << "SentencePiece does not cut texts";
+  if (space_in_front()) {  // SentencePiece does not cut texts; each of its three spaces takes three bytes
+    EXPECT_EQ(tokenizer_->cuts("one two, three"), std::vector<int64_t>{21});
+    return;
+  }
   for (const json& line : read_lines(file(".jsonl"))) {
     if (line["cuts"].is_null()) continue;
     EXPECT_EQ(tokenizer_->cuts(line["text"].get<std::string>()), line["cuts"].get<std::vector<int64_t>>())
