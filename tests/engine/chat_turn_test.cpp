@@ -166,8 +166,8 @@ TEST_F(Chat, SolvesTheRecordedProblemsToTheLetter) {
   int equal = 0;
   for (std::size_t i = 0; i < problems.size(); ++i) {
     const Heard heard = hear(*turns[i]);
-    equal += trimmed(heard.reasoning) == problems[i]["reasoning_content"] &&
-             trimmed(heard.content) == problems[i]["content"];
+    equal += trimmed(heard.reasoning) == problems[i]["reasoning_content"].get<std::string>() &&
+             trimmed(heard.content) == problems[i]["content"].get<std::string>();
   }
   EXPECT_GE(equal, 78);
 }
