@@ -314,10 +314,12 @@ TEST(Plan, SaysWhatFitsAndRefusesWhatDoesNot) {
   EXPECT_EQ(j["context"], 2048);
   EXPECT_GT(j["expected"]["decode_tokens_per_second"], 0);
   EXPECT_GE(j["memory"]["needed_bytes"].get<double>(), std::filesystem::file_size(mini() + "/model.safetensors"));
-  const Ran large = run({"plan", mini(), "--context", "2048", "--batch", "4096"}, {.memory_kib = kSmall});
-  EXPECT_EQ(large.code, 1);
-  EXPECT_NE(large.err.find("expected at most"), std::string::npos) << large.err;
-  EXPECT_NE(large.err.find("found"), std::string::npos) << large.err;
+  if (kAddressSpaceCanBeBound) {
+    const Ran large = run({"plan", mini(), "--context", "2048", "--batch", "4096"}, {.memory_kib = kSmall});
+    EXPECT_EQ(large.code, 1);
+    EXPECT_NE(large.err.find("expected at most"), std::string::npos) << large.err;
+    EXPECT_NE(large.err.find("found"), std::string::npos) << large.err;
+  }
   expect_one_error(run({"plan", mini(), "--context", "1000000"}), 1, "1000000");
 }
 
