@@ -6,8 +6,7 @@ fail() { say "$*"; exit 1; }
 
 # What a build needs, as Debian 12 names it.
 build_packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev rapidjson-dev libpcre2-dev libutf8proc-dev
-  libcli11-dev libspdlog-dev libboost1.81-dev libssl-dev libcurl4-openssl-dev libedit-dev libgtest-dev)
-test_packages=(curl)
+  libcli11-dev libboost1.81-dev libssl-dev libedit-dev libgtest-dev)
 # The second compiler, with its sanitizers and libFuzzer.
 clang_packages=(clang-19 libclang-rt-19-dev)
 
