@@ -89,8 +89,8 @@ TEST_F(Api, StreamedDeltasAddUpToTheWholeAnswer) {
     content += choice["delta"].value("content", "");
     if (!choice["finish_reason"].is_null()) finish = choice["finish_reason"];
   }
-  EXPECT_EQ(reasoning, whole["message"]["reasoning_content"].get<std::string>().get<std::string>());
-  EXPECT_EQ(content, whole["message"]["content"].get<std::string>().get<std::string>());
+  EXPECT_EQ(reasoning, whole["message"]["reasoning_content"].get<std::string>());
+  EXPECT_EQ(content, whole["message"]["content"].get<std::string>());
   EXPECT_EQ(finish, "stop");
   const json& last = list[list.size() - 2];
   EXPECT_TRUE(last["choices"].empty());
