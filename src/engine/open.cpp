@@ -10,7 +10,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, EngineOpti
   EngineParts parts;
   SONDE_TRY(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(path));
   parts.checkpoint = checkpoint;
-  SONDE_TRY(parts.model, Model::load(checkpoint));
+  SONDE_TRY(parts.model, Model::load(checkpoint, {.exact = options.exact}));
   parts.end_tokens = checkpoint->end_tokens();
   parts.weight_bytes = checkpoint->file_bytes();
 

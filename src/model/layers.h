@@ -37,7 +37,8 @@ struct Block {
 // Reads tensors of one checkpoint and keeps count of what a token will touch.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, const ModelConfig& config) : checkpoint_(checkpoint), config_(config) {}
+  Loader(const Checkpoint& checkpoint, const ModelConfig& config, const ModelOptions& options)
+      : checkpoint_(checkpoint), config_(config), options_(options) {}
 
   // `share` of the matrix is read per token (experts: k / n); 0: not in the main path.
   Result<Matrix> matrix(const std::string& name, int64_t rows, int64_t cols, double share = 1);
@@ -48,11 +49,13 @@ class Loader {
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const ModelConfig& config() const { return config_; }
+  const ModelOptions& options() const { return options_; }
   double bytes_per_token = 0, weights_per_token = 0, parameters = 0, active_parameters = 0;
 
  private:
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
+  const ModelOptions& options_;
   bool counting_ = true;
 };
 

@@ -48,10 +48,15 @@ struct ForwardResult {
   AlignedVector<float> final;   // the same rows after the final norm: [rows wanted, hidden_size]
 };
 
+struct ModelOptions {
+  bool exact = true;  // F32 activations on the weights as stored; else the fast forms (kernels.h)
+};
+
 class Model {
  public:
   // Checks every tensor's shape against the config before anything runs.
-  static Result<std::unique_ptr<Model>> load(std::shared_ptr<const Checkpoint> checkpoint);
+  static Result<std::unique_ptr<Model>> load(std::shared_ptr<const Checkpoint> checkpoint,
+                                             const ModelOptions& options = {});
   virtual ~Model() = default;
 
   virtual const ModelConfig& config() const = 0;

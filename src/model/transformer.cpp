@@ -80,15 +80,14 @@ class Transformer final : public Model {
     matmul(pool, mtp_->head, x.data(), rows, hidden, logits.data(), config_.vocab_size);
   }
 
-  Status load(std::shared_ptr<const Checkpoint> checkpoint) {
+  Status load(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
     checkpoint_ = std::move(checkpoint);
     SONDE_TRY(config_, read_model_config(*checkpoint_));
     const Family* family = find_family(config_.model_type);
     std::vector<float> rope_factors;
     if (checkpoint_->find("rope_freqs.weight")) {
       SONDE_TRY(rope_factors, checkpoint_->vector("rope_freqs.weight", rope_dim() / 2));
-    } else if (const auto given = checkpoint_->config().find(kRopeFactorsWord);
-               given != checkpoint_->config().end()) {
+    } else if (const auto given = checkpoint_->config().find(kRopeFactorsWord); given != checkpoint_->config().end()) {
       // Converted from a GGUF file: the factors as stored there instead of the words beside them.
       for (const auto& factor : *given) rope_factors.push_back(factor.is_number() ? factor.get<float>() : 0);
       if (int64_t(rope_factors.size()) != rope_dim() / 2 ||
@@ -103,7 +102,7 @@ class Transformer final : public Model {
     }
     rope_ = Rope::make(config_, rope_dim(), rope_factors);
 
-    Loader in(*checkpoint_, config_);
+    Loader in(*checkpoint_, config_, options);
     const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
     SONDE_TRY(embed_tokens_, in.matrix("model.embed_tokens.weight", vocab, hidden, /*share=*/1.0 / double(vocab)));
     // Files may leave out a head that equals the embedding, whatever their config says.
@@ -174,10 +173,10 @@ class Transformer final : public Model {
 
 }  // namespace
 
-Result<std::unique_ptr<Model>> Model::load(std::shared_ptr<const Checkpoint> checkpoint) {
+Result<std::unique_ptr<Model>> Model::load(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
   auto model = std::make_unique<Transformer>();
   const std::string path = checkpoint->path();
-  if (Status loaded = model->load(std::move(checkpoint)); !loaded.ok()) {
+  if (Status loaded = model->load(std::move(checkpoint), options); !loaded.ok()) {
     Error error = std::move(loaded).error();
     return error.where.find(path) == std::string::npos ? std::move(error).in(path) : std::move(error);
   }
