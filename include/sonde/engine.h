@@ -31,10 +31,11 @@ struct EngineOptions {
   int64_t prefill_chunk = 512;   // tokens of a prompt in one step; rounded up to a multiple of the page size
   int64_t kv_bytes = 0;          // memory for the cache; 0: planned from what is free
   bool prefix_cache = true;      // reuse pages of equal beginnings
-  bool exact = true;             // F32 activations on the weights as stored
+  bool exact = false;            // F32 activations on the weights as stored; else bytes on packed weights, a BF16 cache
   bool reproducible = false;     // one form of attention throughout: equal bits everywhere, slower prefill with MLA
   std::string dialect = {};      // empty: the checkpoint's own
   std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
+  std::function<void(int64_t, int64_t)> progress = {};  // while the weights are packed: bytes done and to do
 };
 
 struct ThinkBudget {

@@ -42,7 +42,9 @@ Result<int> logits(const Options& options) {
   SONDE_TRY(const std::string path, options.model.path());
   SONDE_CHECK(options.run.check());
   SONDE_TRY(const std::vector<int32_t> ids, read_ids(options.ids));
-  SONDE_TRY(DirectModel direct, open_direct(path, options.run));
+  RunFlags run = options.run;
+  run.exact = true;  // what this command is for
+  SONDE_TRY(DirectModel direct, open_direct(path, run));
   SONDE_CHECK(check_ids(direct, ids));
   Model& model = *direct.model;
   const ModelConfig& config = model.config();

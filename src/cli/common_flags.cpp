@@ -13,6 +13,7 @@
 
 #include "base/paths.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 
 namespace sonde {
 namespace {
@@ -85,7 +86,7 @@ void RunFlags::declare(Args& args) {
   args.option("-c,--context", context,
               "tokens a sequence may hold (default: the model's own, as far as memory allows)");
   args.option("--dialect", dialect, "chat dialect, where the model's own is unknown or another is wanted");
-  args.flag("--exact", exact, "the exact path: F32 activations on the weights as stored (the default so far)");
+  args.flag("--exact", exact, "the exact path: F32 activations on the weights as stored");
   args.flag("--reproducible", reproducible, "one form of attention throughout: the same bits however the work is cut");
   args.group("Choosing tokens");
   args.option("--temperature", temperature, "0: greedy (default: what the model's makers recommend)");
@@ -116,7 +117,7 @@ EngineOptions RunFlags::engine_options() const {
   options.context = context;
   options.reproducible = reproducible;
   options.dialect = dialect;
-  options.exact = true;  // the only path so far
+  options.exact = exact;
   return options;
 }
 
@@ -158,6 +159,7 @@ void declare_json(Args& args, bool& json) { args.flag("--json", json, "results a
 
 Result<std::unique_ptr<Engine>> open_engine(const std::string& path, EngineOptions options) {
   if (!options.notice) options.notice = [](const std::string& line) { notice(line); };
+  if (!options.progress) options.progress = packing_progress();
   return Engine::open(path, std::move(options));
 }
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cli/output.h"
+#include "cli/progress.h"
 
 namespace sonde {
 
@@ -13,7 +14,8 @@ Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags) 
   DirectModel direct;
   SONDE_TRY(auto checkpoint, Checkpoint::open(path));
   direct.checkpoint = std::move(checkpoint);
-  SONDE_TRY(direct.model, Model::load(direct.checkpoint));
+  const ModelOptions options{.exact = flags.exact, .threads = flags.threads, .progress = packing_progress()};
+  SONDE_TRY(direct.model, Model::load(direct.checkpoint, options));
   direct.pool = std::make_unique<ThreadPool>(flags.threads);
   const int64_t most = direct.model->config().max_position_embeddings;
   if (flags.context > most && most > 0)

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <memory>
 #include <utility>
 
 #include "cli/output.h"
@@ -41,6 +42,14 @@ void ProgressLine::update(int64_t done) {
     std::fprintf(stderr, "sonde: %s\n", line.c_str());
   std::fflush(stderr);
   shown_ = true;
+}
+
+std::function<void(int64_t, int64_t)> packing_progress() {
+  return [line = std::shared_ptr<ProgressLine>()](int64_t done, int64_t total) mutable {
+    if (!line) line = std::make_shared<ProgressLine>("packing the weights", total, "bytes");
+    line->update(done);
+    if (done >= total) line->clear();
+  };
 }
 
 void ProgressLine::clear() {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace sonde {
@@ -27,5 +28,8 @@ class ProgressLine {
   Clock::time_point start_ = Clock::now(), next_;
   bool shown_ = false;
 };
+
+// For ModelOptions and EngineOptions: shows how far the packing of the weights is. The line ends with the last copy.
+std::function<void(int64_t, int64_t)> packing_progress();
 
 }  // namespace sonde

@@ -10,9 +10,9 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, EngineOpti
   EngineParts parts;
   SONDE_TRY(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(path));
   parts.checkpoint = checkpoint;
-  SONDE_TRY(parts.model, Model::load(checkpoint, {.exact = options.exact}));
+  SONDE_TRY(parts.model, Model::load(checkpoint, {.exact = options.exact, .threads = options.threads, .progress = options.progress}));
   parts.end_tokens = checkpoint->end_tokens();
-  parts.weight_bytes = checkpoint->file_bytes();
+  parts.weight_bytes = parts.model->mapped_bytes();
 
   const TokenizerSource& source = checkpoint->tokenizer();
   if (source.gguf || !source.tokenizer_json.empty()) {  // one that this build cannot use is no reason not to run on ids

@@ -22,7 +22,7 @@ struct EngineParts {
   std::shared_ptr<const Dialect> dialect;  // null: none, for the reason
   std::optional<Error> no_dialect;
   std::vector<int32_t> end_tokens;
-  int64_t weight_bytes = 0;  // of the files, for the memory plan
+  int64_t weight_bytes = 0;  // of the mapped files, for the memory plan
   // Sees the raw logits before a token is chosen: request, number of the token in the answer. On the engine's thread.
   std::function<void(const Request&, int64_t, std::span<const float>)> watch_logits;
 };

@@ -73,6 +73,7 @@ void advise(std::span<const std::byte> bytes, Advice advice) {
   const std::uintptr_t start = address / page * page;
   const int how = advice == Advice::kSequential ? MADV_SEQUENTIAL
                   : advice == Advice::kRandom   ? MADV_RANDOM
+                  : advice == Advice::kDone     ? MADV_DONTNEED
                                                 : MADV_WILLNEED;
   ::madvise(reinterpret_cast<void*>(start), bytes.size() + (address - start), how);
 }

@@ -32,7 +32,7 @@ class MappedFile {
 };
 
 // Tells the system how mapped bytes will be used; only ever a hint.
-enum class Advice { kSequential, kRandom, kWillNeed };
+enum class Advice { kSequential, kRandom, kWillNeed, kDone };  // kDone: not soon again
 void advise(std::span<const std::byte> bytes, Advice advice);
 
 // The whole of a small file; larger than `limit` bytes is an error.

@@ -17,6 +17,7 @@ std::vector<const KernelTable*> usable_tables() {
 #if defined(__x86_64__)
   if (cpu_features().avx2) tables.push_back(&avx2_table());
   if (cpu_features().avx512) tables.push_back(&avx512_table());
+  if (cpu_features().avx512_vnni) tables.push_back(&avx512_vnni_table());
 #endif
   return tables;
 }

@@ -12,13 +12,13 @@ if(SONDE_SANITIZE)  # a check for every load of every form at -O3 costs a compil
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(${isa}/avx2.cpp PROPERTIES COMPILE_OPTIONS "${speed};-mavx2;-mfma;-mf16c;-mbmi2")
-  set_source_files_properties(${isa}/avx512.cpp PROPERTIES
-    COMPILE_OPTIONS "${speed};-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mfma;-mf16c;-mbmi2;-mprefer-vector-width=512")
-  set_source_files_properties(${isa}/vnni.cpp PROPERTIES COMPILE_OPTIONS "${speed};-mavx512f;-mavx512bw;-mavx512vnni")
+  set(avx512 -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 -mprefer-vector-width=512)
+  set_source_files_properties(${isa}/avx512.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512}")
+  set_source_files_properties(${isa}/avx512_vnni.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512};-mavx512vnni")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # gcc 12's own intrinsics read a value they leave undefined on purpose
-    set_property(SOURCE ${isa}/avx512.cpp ${isa}/vnni.cpp APPEND PROPERTY COMPILE_OPTIONS -Wno-uninitialized -Wno-maybe-uninitialized)
+    set_property(SOURCE ${isa}/avx512.cpp ${isa}/avx512_vnni.cpp APPEND PROPERTY COMPILE_OPTIONS -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()
 else()
-  set_source_files_properties(${isa}/avx2.cpp ${isa}/avx512.cpp ${isa}/vnni.cpp PROPERTIES HEADER_FILE_ONLY TRUE)
+  set_source_files_properties(${isa}/avx2.cpp ${isa}/avx512.cpp ${isa}/avx512_vnni.cpp PROPERTIES HEADER_FILE_ONLY TRUE)
 endif()
 set_source_files_properties(${isa}/portable.cpp PROPERTIES COMPILE_OPTIONS "${speed}")

@@ -19,7 +19,7 @@
 namespace sonde {
 
 // --- instruction sets -------------------------------------------------------------------------------------------------
-// The name of the table in use: "portable", "avx2", "avx512".
+// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni".
 std::string_view kernel_set();
 // Names that this processor can run, slowest first.
 std::vector<std::string_view> kernel_sets();
@@ -31,10 +31,13 @@ Status choose_kernel_set(std::string_view name);
 void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
 
 // y[i, r] = dot(x[i], w[r]) (+ bias[r]): x [m, w.cols] with stride ldx, y [m, w.rows] with stride ldy; floats apart.
+// A matrix with a packed form is multiplied in integers instead (body/strips.h has the definition): each 32 values of x
+// are rounded to bytes, to 1/254 of their largest magnitude at worst; the same bits for any m, threads and instruction set.
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,
             const float* bias = nullptr);
 
 // Several products at once, so that small ones share a fork-join (experts, q/k/v, gate and up). Each as matmul().
+// With `up` (of w's shape): y = silu(x w^T) * (x up^T), silu(z) = z / (1 + exp(-z)), and no bias.
 struct Product {
   Matrix w;
   const float* x;
@@ -42,6 +45,7 @@ struct Product {
   float* y;
   int64_t ldy;
   const float* bias = nullptr;
+  Matrix up = {};
 };
 void matmul(ThreadPool& pool, std::span<const Product> products);
 

@@ -1,6 +1,7 @@
 // Splits products over the threads by rows of W.
 #include <algorithm>
 
+#include "base/memory.h"
 #include "kernels/kernels.h"
 #include "kernels/scratch.h"
 #include "kernels/table.h"
@@ -32,54 +33,202 @@ MatmulTask task_of(const Product& p) {
 
 // Below so many multiplications a fork-join costs more than it saves.
 constexpr int64_t kSmall = 1 << 15;
+// Bytes of weights that a thread reads in one run when there are few tokens.
+constexpr int64_t kRun = 256 << 10;
+
+// Rows of all products stand in one line, cut into units of rows; no unit crosses a product.
+class Units {
+ public:
+  explicit Units(int64_t count) {
+    if (count + 1 > kInline) many_.resize(std::size_t(count + 1)), first_ = many_.data();
+    first_[0] = 0;
+  }
+  void set(int64_t product, int64_t units) { first_[product + 1] = first_[product] + units, products_ = product + 1; }
+  int64_t total() const { return first_[products_]; }
+
+  // Calls f(product, begin, end) for the units [begin, end) of the line, product by product, counted in each from 0.
+  template <class F>
+  void each(int64_t begin, int64_t end, F&& f) const {
+    int64_t i = std::upper_bound(first_, first_ + products_ + 1, begin) - first_ - 1;
+    for (; begin < end; ++i) {
+      const int64_t stop = std::min(end, first_[i + 1]);
+      if (begin < stop) f(i, begin - first_[i], stop - first_[i]);
+      begin = std::max(begin, stop);
+    }
+  }
+
+ private:
+  static constexpr int64_t kInline = 64;
+  int64_t few_[kInline];
+  std::vector<int64_t> many_;
+  int64_t* first_ = few_;
+  int64_t products_ = 0;
+};
+
+void matmul_exact(ThreadPool& pool, std::span<const Product> products) {
+  const kernels::KernelTable& table = kernels::table();
+  thread_local std::vector<MatmulTask> tasks;
+  tasks.clear();
+  int64_t work = 0, rows = 0, most = 0, floats = 0;
+  for (const Product& p : products) {
+    if (p.m == 0) continue;
+    tasks.push_back(task_of(p));
+    const MatmulTask& t = tasks.back();
+    work += t.rows * t.cols * t.m;
+    rows += t.rows;
+    most = std::max(most, t.m);
+    floats = std::max(floats, table.matmul_scratch(t.m, t.cols));
+  }
+  if (rows == 0) return;
+  const int64_t threads = pool.size(), count = int64_t(tasks.size());
+  // About eight units a thread, whole register tiles, no more than a panel.
+  int64_t grain = (rows / (threads * 8) + 7) / 8 * 8;
+  grain = std::clamp<int64_t>(grain, 8, most > 8 ? table.matmul_grain : 256);
+  Units units(count);
+  for (int64_t i = 0; i < count; ++i) units.set(i, (tasks[std::size_t(i)].rows + grain - 1) / grain);
+
+  const MatmulTask* const all = tasks.data();
+  const auto compute = [&](int64_t begin, int64_t end, int) {
+    float* buffer = kernels::scratch(floats);
+    units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
+      table.matmul(all[i], first * grain, std::min(last * grain, all[i].rows), buffer);
+    });
+  };
+  if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
+  pool.share(units.total(), 1, compute);
+}
+
+// silu(x w^T) * (x up^T) from two products: w's goes to y, up's to a scratch beside it.
+void matmul_gated_exact(ThreadPool& pool, std::span<const Product> products) {
+  thread_local AlignedVector<float> ups;
+  std::size_t floats = 0;
+  for (const Product& p : products) floats += std::size_t(p.m * p.w.rows);
+  if (ups.size() < floats) ups.resize(floats);
+  std::vector<Product> plain;
+  float* at = ups.data();
+  for (const Product& p : products) {
+    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy});
+    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows});
+    at += p.m * p.w.rows;
+  }
+  matmul_exact(pool, plain);
+  at = ups.data();
+  for (const Product& p : products) {
+    pool.split(p.m, std::max<int64_t>(1, kSmall / p.w.rows), [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        kernels::table().silu_mul(p.y + i * p.ldy, at + i * p.w.rows, p.y + i * p.ldy, p.w.rows);
+      }
+    });
+    at += p.m * p.w.rows;
+  }
+}
+
+// --- in integers ------------------------------------------------------------------------------------------------------
+using kernels::StripInput;
+using kernels::StripTask;
+using kernels::StripType;
+
+const StripType& strip_type(const Matrix& w) { return kernels::table().strips[index_of(w.type)]; }
+bool in_integers(const Product& p) { return p.w.packed != nullptr && (!p.up || (p.up.packed != nullptr && p.up.type == p.w.type)); }
+
+// Products of equal x share its bytes, where their types want the same.
+class RoundedInputs {
+ public:
+  // The number of the input of p, which is kept from here on.
+  std::size_t add(const Product& p) {
+    const StripType& type = strip_type(p.w);
+    const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, nullptr};
+    for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
+      const StripInput& k = inputs_[i];
+      if (k.x == in.x && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&
+          k.halves == in.halves && k.min == in.min)
+        return i;
+    }
+    inputs_.push_back(in);
+    return inputs_.size() - 1;
+  }
+  void clear() { inputs_.clear(); }
+  const std::byte* at(std::size_t i) const { return inputs_[i].out; }
+
+  void round(ThreadPool& pool) {
+    const kernels::KernelTable& table = kernels::table();
+    Units tiles(int64_t(inputs_.size()));
+    int64_t bytes = 0, values = 0;
+    for (std::size_t i = 0; i < inputs_.size(); ++i) {
+      tiles.set(int64_t(i), table.tile_count(inputs_[i].m));
+      values += inputs_[i].m * inputs_[i].cols, bytes += bytes_of(inputs_[i]);
+    }
+    if (int64_t(bytes_.size()) < bytes) bytes_.resize(std::size_t(bytes));
+    std::byte* at = bytes_.data();
+    for (StripInput& in : inputs_) in.out = at, at += bytes_of(in);
+    const auto part = [&](int64_t begin, int64_t end, int) {
+      tiles.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
+        table.round_tiles(inputs_[std::size_t(i)], first, last);
+      });
+    };
+    if (values < kSmall) return part(0, tiles.total(), 0);
+    pool.share(tiles.total(), 1, part);
+  }
+
+ private:
+  static int64_t bytes_of(const StripInput& in) { return (in.m * (in.cols / 32) * (36 + 4 * in.halves) + 63) / 64 * 64; }
+
+  std::vector<StripInput> inputs_;
+  AlignedVector<std::byte> bytes_;
+};
+
+void matmul_strips(ThreadPool& pool, std::span<const Product> products) {
+  struct Task {
+    StripTask task;
+    const StripType* type;
+    std::size_t input;
+  };
+  thread_local RoundedInputs inputs;
+  thread_local std::vector<Task> tasks;
+  inputs.clear(), tasks.clear();
+  int64_t strips = 0, most = 0, bytes = 0;
+  for (const Product& p : products) {
+    if (p.m == 0 || !in_integers(p)) continue;
+    const int64_t count = (p.w.rows + 15) / 16;
+    tasks.push_back({{p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias},
+                     &strip_type(p.w), inputs.add(p)});
+    strips += count, most = std::max(most, p.m);
+    bytes += count * p.w.strip_bytes * (p.up ? 2 : 1);
+  }
+  if (tasks.empty()) return;
+  inputs.round(pool);
+  // Few tokens: runs of memory as long as the balance allows. Many: the strips of a unit share their pass over x.
+  const int64_t count = int64_t(tasks.size()), pieces = pool.size() * (most > 8 ? 6 : 8);
+  const int64_t grain = std::clamp<int64_t>(strips / pieces, 1, most > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
+  Units units(count);
+  for (int64_t i = 0; i < count; ++i) units.set(i, ((tasks[std::size_t(i)].task.rows + 15) / 16 + grain - 1) / grain);
+  for (Task& t : tasks) t.task.x = inputs.at(t.input);
+  const Task* const all = tasks.data();
+  const auto compute = [&](int64_t begin, int64_t end, int) {
+    units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
+      all[i].type->multiply(all[i].task, first * grain, std::min(last * grain, (all[i].task.rows + 15) / 16));
+    });
+  };
+  if (pool.size() == 1 || bytes * most < kSmall) return compute(0, units.total(), 0);
+  pool.share(units.total(), 1, compute);
+}
 
 }  // namespace
 
 void matmul(ThreadPool& pool, std::span<const Product> products) {
-  const kernels::KernelTable& table = kernels::table();
-  // Rows of all products stand in one line, cut into units of `grain` rows; no unit crosses a product.
-  constexpr int64_t kInline = 64;
-  MatmulTask few[kInline];
-  int64_t few_units[kInline + 1];
-  std::vector<MatmulTask> many;
-  std::vector<int64_t> many_units;
-  MatmulTask* tasks = few;
-  int64_t* units = few_units;
-  const int64_t count = int64_t(products.size());
-  if (count > kInline) {
-    many.resize(products.size()), many_units.resize(products.size() + 1);
-    tasks = many.data(), units = many_units.data();
+  const auto count = [&](auto&& f) { return std::count_if(products.begin(), products.end(), f); };
+  const auto integers = count(in_integers), gated = count([](const Product& p) { return !in_integers(p) && bool(p.up); });
+  const auto all = std::ssize(products);
+  if (integers > 0) matmul_strips(pool, products);
+  if (integers == all) return;
+  if (integers == 0 && gated == 0) return matmul_exact(pool, products);
+  if (integers == 0 && gated == all) return matmul_gated_exact(pool, products);
+  std::vector<Product> plain, pairs;
+  for (const Product& p : products) {
+    if (!in_integers(p)) (p.up ? pairs : plain).push_back(p);
   }
-  int64_t work = 0, rows = 0, most = 0, floats = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    tasks[i] = task_of(products[std::size_t(i)]);
-    work += tasks[i].rows * tasks[i].cols * tasks[i].m;
-    rows += tasks[i].m > 0 ? tasks[i].rows : 0;
-    most = std::max(most, tasks[i].m);
-    floats = std::max(floats, table.matmul_scratch(tasks[i].m, tasks[i].cols));
-  }
-  if (rows == 0) return;
-  const int64_t threads = pool.size();
-  // About eight units a thread, whole register tiles, no more than a panel.
-  int64_t grain = (rows / (threads * 8) + 7) / 8 * 8;
-  grain = std::clamp<int64_t>(grain, 8, most > 8 ? table.matmul_grain : 256);
-  units[0] = 0;
-  for (int64_t i = 0; i < count; ++i) units[i + 1] = units[i] + (tasks[i].m > 0 ? (tasks[i].rows + grain - 1) / grain : 0);
-
-  const auto compute = [&](int64_t begin, int64_t end, int) {
-    float* buffer = kernels::scratch(floats);
-    int64_t i = std::upper_bound(units, units + count + 1, begin) - units - 1;
-    while (begin < end) {
-      const int64_t stop = std::min(end, units[i + 1]);
-      if (begin < stop) {
-        table.matmul(tasks[i], (begin - units[i]) * grain, std::min((stop - units[i]) * grain, tasks[i].rows), buffer);
-        begin = stop;
-      }
-      ++i;
-    }
-  };
-  if (threads == 1 || work < kSmall) return compute(0, units[count], 0);
-  pool.share(units[count], 1, compute);
+  matmul_exact(pool, plain);
+  matmul_gated_exact(pool, pairs);
 }
 
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,

@@ -5,7 +5,6 @@
 #include <chrono>
 #include <vector>
 
-#include "base/cpu.h"
 #include "base/memory.h"
 #include "kernels/kernels.h"
 #include "kernels/table.h"
@@ -84,11 +83,7 @@ Peaks measure_peaks(ThreadPool& pool, double seconds) {
     });
   };
   peaks.fma_gflops = 1e-9 * burst(widest.fma_burst);
-  auto int8_burst = widest.int8_burst;
-#if defined(__x86_64__)
-  if (kernel_set() == "avx512" && cpu_features().avx512_vnni) int8_burst = kernels::vnni_int8_burst;
-#endif
-  peaks.int8_gops = 1e-9 * burst(int8_burst);
+  peaks.int8_gops = 1e-9 * burst(widest.int8_burst);
   return peaks;
 }
 

@@ -29,6 +29,33 @@ struct MatmulTask {
   const float* bias;
 };
 
+// x of a product in integers: rounded to bytes, in the layout of body/strips.h.
+struct StripInput {
+  const float* x;  // [m, cols], stride ldx
+  int64_t m, ldx, cols;
+  int zero, halves;  // of the type of W
+  bool min;
+  std::byte* out;  // m * cols / 32 * (36 + 4 * halves) bytes
+};
+// y = x W^T + bias, or silu(x W^T) * (x up^T): W and up in strips of the same type.
+struct StripTask {
+  const std::byte* w;
+  const std::byte* up;  // null: none
+  int64_t rows, blocks, strip_bytes;  // blocks of a row; bytes of sixteen rows
+  const std::byte* x;                 // StripInput::out
+  int64_t m;
+  float* y;
+  int64_t ldy;
+  const float* bias;
+};
+struct StripType {
+  int bytes = 0;  // of sixteen rows of one block; 0: the type has no such form
+  int zero = 0, halves = 1;
+  bool min = false;
+  bool (*pack)(const std::byte* const* rows, int64_t blocks, std::byte* out) = nullptr;  // false: a scale is not finite
+  void (*multiply)(const StripTask& task, int64_t begin, int64_t end) = nullptr;         // strips
+};
+
 // Queries rows[0 ... row_count) x heads [head, head + head_count): all share one key head and one list of pages.
 struct AttentionTask {
   const AttentionShape* shape;
@@ -46,6 +73,9 @@ struct KernelTable {
   void (*matmul)(const MatmulTask& task, int64_t begin, int64_t end, float* scratch);
   int64_t (*matmul_scratch)(int64_t m, int64_t cols);
   int64_t matmul_grain;  // rows that a thread should take at once when m is large
+  const StripType* strips;  // by index in all_types()
+  void (*round_tiles)(const StripInput& in, int64_t begin, int64_t end);
+  int64_t (*tile_count)(int64_t m);
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   void (*rms_norm)(const float* x, const float* w, float eps, float* y, int64_t n);
@@ -61,7 +91,7 @@ struct KernelTable {
 const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
-int64_t vnni_int8_burst(int64_t rounds, float* result);  // AVX-512 VNNI
+const KernelTable& avx512_vnni_table();
 const KernelTable& table();  // the one in use
 
 }  // namespace sonde::kernels

@@ -27,9 +27,13 @@ class LatentAttention final : public Attention {
   Matrix kv_a_proj, o_proj;
   std::vector<float> q_a_layernorm, kv_a_layernorm;
   std::vector<Matrix> key, key_transposed, value;  // per head: K_h [nope, rank], K_h^T [rank, nope], V_h [v, rank]
-  AlignedVector<float> owned;                      // what had to be unpacked or turned round
+  std::vector<AlignedVector<float>> owned;         // what had to be unpacked or turned round
 
-  int64_t owned_bytes() const override { return int64_t(owned.size() * sizeof(float)); }
+  int64_t owned_bytes() const override {
+    int64_t bytes = 0;
+    for (const auto& part : owned) bytes += int64_t(part.size() * sizeof(float));
+    return bytes;
+  }
 
   void forward(Step& step, Scratch& scratch, const float* x, float* y) const override {
     const int64_t rows = step.rows, heads = c_.num_attention_heads, hidden = c_.hidden_size;
@@ -188,14 +192,6 @@ class LatentAttention final : public Attention {
   float scale_;
 };
 
-// Plain F32 rows [rows, cols] inside `owned`.
-Matrix plain(const float* data, int64_t rows, int64_t cols) {
-  Matrix m;
-  m.type = f32(), m.data = reinterpret_cast<const std::byte*>(data);
-  m.rows = rows, m.cols = cols, m.row_bytes = cols * int64_t(sizeof(float));
-  return m;
-}
-
 void transpose(const float* from, int64_t rows, int64_t cols, float* to) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c) to[c * rows + r] = from[r * cols + c];
@@ -239,13 +235,10 @@ Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double sc
   SONDE_TRY(mla->kv_a_layernorm, in.vector(name("self_attn.kv_a_layernorm.weight"), rank));
   SONDE_TRY(mla->o_proj, in.matrix(name("self_attn.o_proj.weight"), c.hidden_size, heads * v));
 
-  const int64_t key_floats = heads * nope * rank, value_floats = heads * v * rank;
+  std::vector<float> k(std::size_t(nope * rank)), turned(k.size());
   if (in.has(name("self_attn.kv_b_proj.weight"))) {
     SONDE_TRY(Matrix joined, in.matrix(name("self_attn.kv_b_proj.weight"), heads * (nope + v), rank));
     const bool unpack_all = joined.scales != nullptr;  // scale blocks need not end where heads do
-    mla->owned.resize(std::size_t(key_floats * (unpack_all ? 2 : 1) + (unpack_all ? value_floats : 0)));
-    float* at = mla->owned.data();
-    std::vector<float> k(std::size_t(nope * rank));
     AlignedVector<float> whole;
     if (unpack_all) {
       whole.resize(std::size_t((nope + v) * heads * rank));
@@ -255,32 +248,33 @@ Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double sc
       const int64_t first = h * (nope + v);
       if (unpack_all) {
         const float* rows = whole.data() + first * rank;
-        std::memcpy(at, rows, std::size_t(nope * rank) * sizeof(float));
-        mla->key.push_back(plain(at, nope, rank)), at += nope * rank;
-        std::memcpy(at, rows + nope * rank, std::size_t(v * rank) * sizeof(float));
-        mla->value.push_back(plain(at, v, rank)), at += v * rank;
         std::memcpy(k.data(), rows, std::size_t(nope * rank) * sizeof(float));
+        SONDE_TRY(Matrix key, in.values(rows, nope, rank, mla->owned));
+        SONDE_TRY(Matrix value, in.values(rows + nope * rank, v, rank, mla->owned));
+        mla->key.push_back(key), mla->value.push_back(value);
       } else {
         mla->key.push_back(joined.slice(first, nope));
         mla->value.push_back(joined.slice(first + nope, v));
         unpack_rows(mla->key.back(), 0, nope, k.data());
       }
-      transpose(k.data(), nope, rank, at);
-      mla->key_transposed.push_back(plain(at, rank, nope)), at += nope * rank;
+      transpose(k.data(), nope, rank, turned.data());
+      SONDE_TRY(Matrix transposed, in.values(turned.data(), rank, nope, mla->owned));
+      mla->key_transposed.push_back(transposed);
     }
   } else {
-    SONDE_TRY(const Matrix k_b, stack(in, name("self_attn.k_b_proj.weight"), heads, rank, nope));
-    SONDE_TRY(const Matrix v_b, stack(in, name("self_attn.v_b_proj.weight"), heads, v, rank));
-    mla->owned.resize(std::size_t(key_floats));
-    float* at = mla->owned.data();
-    std::vector<float> k(std::size_t(nope * rank));
+    SONDE_TRY(Matrix k_b, stack(in, name("self_attn.k_b_proj.weight"), heads, rank, nope));
+    SONDE_TRY(Matrix v_b, stack(in, name("self_attn.v_b_proj.weight"), heads, v, rank));
+    SONDE_CHECK(in.pack(k_b));
+    SONDE_CHECK(in.pack(v_b));
     for (int64_t h = 0; h < heads; ++h) {
       mla->key_transposed.push_back(k_b.slice(h * rank, rank));
       mla->value.push_back(v_b.slice(h * v, v));
       unpack_rows(mla->key_transposed.back(), 0, rank, k.data());
-      transpose(k.data(), rank, nope, at);
-      mla->key.push_back(plain(at, nope, rank)), at += nope * rank;
+      transpose(k.data(), rank, nope, turned.data());
+      SONDE_TRY(Matrix key, in.values(turned.data(), nope, rank, mla->owned));
+      mla->key.push_back(key);
     }
+    const int64_t key_floats = heads * nope * rank, value_floats = heads * v * rank;
     in.bytes_per_token += double(k_b.bytes() + v_b.bytes());
     in.weights_per_token += double(key_floats + value_floats);
     in.parameters += double(key_floats + value_floats), in.active_parameters += double(key_floats + value_floats);

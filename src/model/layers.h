@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "base/memory.h"
 #include "model/config.h"
+#include "model/packed_weights.h"
 #include "model/rope.h"
 #include "model/step.h"
 
@@ -37,11 +39,17 @@ struct Block {
 // Reads tensors of one checkpoint and keeps count of what a token will touch.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, const ModelConfig& config, const ModelOptions& options)
-      : checkpoint_(checkpoint), config_(config), options_(options) {}
+  // `packed`: where the fast path keeps its weights; null: the exact path.
+  Loader(const Checkpoint& checkpoint, const ModelConfig& config, PackedWeights* packed, const ModelOptions& options)
+      : checkpoint_(checkpoint), config_(config), packed_(packed), options_(options) {}
 
-  // `share` of the matrix is read per token (experts: k / n); 0: not in the main path.
+  // `share` of the matrix is read per token (experts: k / n); 0: not in the main path. Packed in the fast path.
   Result<Matrix> matrix(const std::string& name, int64_t rows, int64_t cols, double share = 1);
+  // A matrix whose rows are looked up.
+  Result<Matrix> table(const std::string& name, int64_t rows, int64_t cols);
+  Status pack(Matrix& matrix);
+  // A matrix of its own from values [rows, cols]: as they are in the exact path (`owned` keeps them), else packed as Q8_0.
+  Result<Matrix> values(const float* values, int64_t rows, int64_t cols, std::vector<AlignedVector<float>>& owned);
   Result<std::vector<float>> vector(const std::string& name, int64_t count);
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
   // While counting is off (MTP layer), nothing is added to the sums.
@@ -49,14 +57,18 @@ class Loader {
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const ModelConfig& config() const { return config_; }
-  const ModelOptions& options() const { return options_; }
   double bytes_per_token = 0, weights_per_token = 0, parameters = 0, active_parameters = 0;
+  int64_t mapped_bytes = 0;  // of the files, which stay in use
 
  private:
   const Checkpoint& checkpoint_;
   const ModelConfig& config_;
+  PackedWeights* packed_;
   const ModelOptions& options_;
+  void count(const Matrix& matrix, double share);
+
   bool counting_ = true;
+  int64_t done_ = 0;  // bytes of the matrices so far
 };
 
 std::string layer_name(int64_t layer, const char* rest);  // "model.layers.3.mlp.gate.weight"

@@ -1,16 +1,46 @@
 #include "model/layers.h"
 
+#include <algorithm>
+
 namespace sonde {
 
 std::string layer_name(int64_t layer, const char* rest) { return "model.layers." + std::to_string(layer) + "." + rest; }
 
 Result<Matrix> Loader::matrix(const std::string& name, int64_t rows, int64_t cols, double share) {
   SONDE_TRY(Matrix m, checkpoint_.matrix(name, rows, cols));
-  if (counting_) {
-    const double weights = double(rows) * double(cols);
-    bytes_per_token += share * double(m.bytes()), weights_per_token += share * weights;
-    parameters += weights, active_parameters += share * weights;
-  }
+  count(m, share);
+  if (Status packed = pack(m); !packed.ok()) return std::move(packed).error().in(name);
+  return m;
+}
+
+Result<Matrix> Loader::table(const std::string& name, int64_t rows, int64_t cols) {
+  SONDE_TRY(const Matrix m, checkpoint_.matrix(name, rows, cols));
+  count(m, 1.0 / double(rows));
+  mapped_bytes += m.bytes();
+  return m;
+}
+
+void Loader::count(const Matrix& m, double share) {
+  if (!counting_) return;
+  const double weights = double(m.rows) * double(m.cols);
+  bytes_per_token += share * double(m.bytes()), weights_per_token += share * weights;
+  parameters += weights, active_parameters += share * weights;
+}
+
+Status Loader::pack(Matrix& m) {
+  if (packed_ != nullptr) SONDE_CHECK(packed_->add(m));
+  if (m.packed == nullptr) mapped_bytes += m.bytes();
+  done_ += m.bytes();
+  if (options_.progress && packed_ != nullptr) options_.progress(std::min(done_, checkpoint_.file_bytes()), checkpoint_.file_bytes());
+  return {};
+}
+
+Result<Matrix> Loader::values(const float* values, int64_t rows, int64_t cols, std::vector<AlignedVector<float>>& owned) {
+  if (packed_ != nullptr && cols % 32 == 0) return packed_->add_values(values, rows, cols);
+  owned.emplace_back(values, values + rows * cols);
+  Matrix m;
+  m.type = f32(), m.data = reinterpret_cast<const std::byte*>(owned.back().data());
+  m.rows = rows, m.cols = cols, m.row_bytes = cols * int64_t(sizeof(float));
   return m;
 }
 

@@ -9,12 +9,10 @@ class Mlp final : public FeedForward {
 
   void forward(Step& step, Scratch& scratch, const float* x, float* y) const override {
     const int64_t rows = step.rows, width = gate_proj.rows, hidden = gate_proj.cols;
-    float* gate = scratch.get(scratch.a, rows * width);
-    float* up = scratch.get(scratch.b, rows * width);
-    const Product products[] = {{gate_proj, x, rows, hidden, gate, width}, {up_proj, x, rows, hidden, up, width}};
-    matmul(step.pool, products);
-    silu_mul(step.pool, gate, up, gate, rows * width);
-    matmul(step.pool, down_proj, gate, rows, width, y, hidden);
+    float* gated = scratch.get(scratch.a, rows * width);
+    const Product product{gate_proj, x, rows, hidden, gated, width, nullptr, up_proj};
+    matmul(step.pool, std::span(&product, 1));
+    matmul(step.pool, down_proj, gated, rows, width, y, hidden);
   }
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -49,7 +50,10 @@ struct ForwardResult {
 };
 
 struct ModelOptions {
-  bool exact = true;  // F32 activations on the weights as stored; else the fast forms (kernels.h)
+  bool exact = true;  // F32 activations on the weights as stored; else the fast forms: quantised weights packed (kernels/pack.h)
+  int threads = 0;    // that pack; 0: as many as the process may use
+  // Called while weights are packed: bytes done and to do.
+  std::function<void(int64_t, int64_t)> progress = {};
 };
 
 class Model {
@@ -71,8 +75,9 @@ class Model {
   // Parameters in all and active per token (embedding counted, MTP layer not).
   virtual int64_t parameters() const = 0;
   virtual int64_t active_parameters() const = 0;
-  // Bytes that this object owns beside the mapped file.
+  // Bytes that this object owns beside the mapped files, and bytes of these that it goes on reading.
   virtual int64_t owned_bytes() const = 0;
+  virtual int64_t mapped_bytes() const = 0;
 
   // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk.
   virtual void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out,

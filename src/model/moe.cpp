@@ -126,36 +126,28 @@ class MixtureOfExperts final : public FeedForward {
     const int64_t slots = rows * k;
     float* gathered = scratch.get(scratch.b, slots * hidden);
     float* gates = scratch.get(scratch.c, slots * width + rows * shared_width);
-    float* ups = scratch.get(scratch.d, slots * width + rows * shared_width);
     float* outs = scratch.get(scratch.e, (slots + rows) * hidden);
     for (int64_t i = 0; i < slots; ++i)
       std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden, std::size_t(hidden) * sizeof(float));
 
     std::vector<Product> products;
-    const auto add = [&](const Matrix Expert::* w, const Expert& e, const float* in, int64_t m, float* out) {
-      const Matrix& matrix = e.*w;
-      products.push_back({matrix, in, m, matrix.cols, out, matrix.rows});
-    };
     const auto each = [&](auto&& f) {
       for (int64_t e = 0; e < n; ++e)
         if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0)
           f(experts[std::size_t(e)], first[std::size_t(e)], m);
     };
-    each([&](const Expert& e, int64_t at, int64_t m) {
-      add(&Expert::gate_proj, e, gathered + at * hidden, m, gates + at * width);
-      add(&Expert::up_proj, e, gathered + at * hidden, m, ups + at * width);
-    });
-    if (shared_width) {
-      add(&Expert::gate_proj, shared, x, rows, gates + slots * width);
-      add(&Expert::up_proj, shared, x, rows, ups + slots * width);
-    }
+    const auto gated = [&](const Expert& e, const float* in, int64_t m, float* out) {
+      products.push_back({e.gate_proj, in, m, hidden, out, e.gate_proj.rows, nullptr, e.up_proj});
+    };
+    each([&](const Expert& e, int64_t at, int64_t m) { gated(e, gathered + at * hidden, m, gates + at * width); });
+    if (shared_width) gated(shared, x, rows, gates + slots * width);
     matmul(step.pool, products);
-    silu_mul(step.pool, gates, ups, gates, slots * width + rows * shared_width);
     products.clear();
-    each([&](const Expert& e, int64_t at, int64_t m) {
-      add(&Expert::down_proj, e, gates + at * width, m, outs + at * hidden);
-    });
-    if (shared_width) add(&Expert::down_proj, shared, gates + slots * width, rows, outs + slots * hidden);
+    const auto down = [&](const Expert& e, const float* in, int64_t m, float* out) {
+      products.push_back({e.down_proj, in, m, e.down_proj.cols, out, hidden});
+    };
+    each([&](const Expert& e, int64_t at, int64_t m) { down(e, gates + at * width, m, outs + at * hidden); });
+    if (shared_width) down(shared, gates + slots * width, rows, outs + slots * hidden);
     matmul(step.pool, products);
 
     // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this

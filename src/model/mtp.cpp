@@ -15,7 +15,7 @@ Result<std::unique_ptr<MtpLayer>> MtpLayer::load(Loader& in, const Family& famil
   SONDE_TRY(mtp->eh_proj, in.matrix(name("eh_proj.weight"), hidden, 2 * hidden));
   mtp->embed_tokens = embed_tokens, mtp->head = lm_head;
   if (in.has(name("embed_tokens.weight"))) {
-    SONDE_TRY(mtp->embed_tokens, in.matrix(name("embed_tokens.weight"), c.vocab_size, hidden));
+    SONDE_TRY(mtp->embed_tokens, in.table(name("embed_tokens.weight"), c.vocab_size, hidden));
   }
   if (in.has(name("shared_head.head.weight"))) {
     SONDE_TRY(mtp->head, in.matrix(name("shared_head.head.weight"), c.vocab_size, hidden));

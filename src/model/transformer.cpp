@@ -27,10 +27,12 @@ class Transformer final : public Model {
   }
 
   int64_t owned_bytes() const override {
-    int64_t bytes = mtp_ ? mtp_->block.attention->owned_bytes() : 0;
+    int64_t bytes = (mtp_ ? mtp_->block.attention->owned_bytes() : 0) + (packed_ ? packed_->bytes() : 0);
     for (const Block& block : blocks_) bytes += block.attention->owned_bytes();
     return bytes;
   }
+
+  int64_t mapped_bytes() const override { return mapped_bytes_; }
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
     Step step(pool, chunks, kv_layout(), rope_, rope_dim());
@@ -102,13 +104,15 @@ class Transformer final : public Model {
     }
     rope_ = Rope::make(config_, rope_dim(), rope_factors);
 
-    Loader in(*checkpoint_, config_, options);
+    if (!options.exact) packed_ = std::make_unique<PackedWeights>(options.threads);
+    Loader in(*checkpoint_, config_, packed_.get(), options);
     const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
-    SONDE_TRY(embed_tokens_, in.matrix("model.embed_tokens.weight", vocab, hidden, /*share=*/1.0 / double(vocab)));
+    SONDE_TRY(embed_tokens_, in.table("model.embed_tokens.weight", vocab, hidden));
     // Files may leave out a head that equals the embedding, whatever their config says.
     const bool tied = config_.tie_word_embeddings || !in.has("lm_head.weight");
     if (tied) {
       lm_head_ = embed_tokens_;
+      SONDE_CHECK(in.pack(lm_head_));
       in.bytes_per_token += double(lm_head_.bytes()), in.weights_per_token += double(vocab) * double(hidden);
       in.active_parameters += double(vocab) * double(hidden);
     } else {
@@ -126,6 +130,7 @@ class Transformer final : public Model {
     if (config_.num_nextn_predict_layers > 0 && in.has(layer_name(config_.num_hidden_layers, "eh_proj.weight"))) {
       SONDE_TRY(mtp_, MtpLayer::load(in, *family, rope_, embed_tokens_, lm_head_));
     }
+    mapped_bytes_ = in.mapped_bytes;
     return {};
   }
 
@@ -159,6 +164,7 @@ class Transformer final : public Model {
   }
 
   std::shared_ptr<const Checkpoint> checkpoint_;  // owns the mapped weights
+  std::unique_ptr<PackedWeights> packed_;         // null: exact
   ModelConfig config_;
   Rope rope_;
   Matrix embed_tokens_, lm_head_;
@@ -166,7 +172,7 @@ class Transformer final : public Model {
   std::vector<Block> blocks_;
   std::unique_ptr<MtpLayer> mtp_;
   Work work_;
-  int64_t parameters_ = 0, active_parameters_ = 0;
+  int64_t parameters_ = 0, active_parameters_ = 0, mapped_bytes_ = 0;
   AlignedVector<float> hidden_;
   Scratch scratch_;
 };

@@ -37,12 +37,17 @@ struct Matrix {
   int64_t scale_block = 128;
   int64_t scale_cols = 0;
 
+  // The same rows in the packed form of the integer kernels (kernels/pack.h): strips of sixteen rows; null: none.
+  const std::byte* packed = nullptr;
+  int64_t strip_bytes = 0;
+
   explicit operator bool() const { return data != nullptr; }
-  // Rows [first, first + count); with scales, first must be a multiple of scale_block.
+  // Rows [first, first + count); with scales, first must be a multiple of scale_block. Packed too if they are whole strips.
   Matrix slice(int64_t first, int64_t count) const {
     Matrix m = *this;
     m.data = data + first * row_bytes;
     m.rows = count;
+    if (packed) m.packed = first % 16 == 0 && count % 16 == 0 ? packed + first / 16 * strip_bytes : nullptr;
     if (scales) m.scales = scales + first / scale_block * scale_cols * scale_type->bytes;
     return m;
   }

@@ -8,6 +8,7 @@
 #include "kernels/body/rows.h"
 // (after exp_lanes)
 #include "kernels/body/attention.h"
+#include "kernels/body/strips.h"
 #include "kernels/body/peaks.h"
 
 namespace sonde::kernels::SONDE_ISA {
@@ -33,6 +34,9 @@ constexpr KernelTable kTable = {
     .matmul = matmul,
     .matmul_scratch = matmul_scratch,
     .matmul_grain = kPanelRows,
+    .strips = kStripTypes,
+    .round_tiles = round_tiles,
+    .tile_count = tile_count,
     .attention = attention,
     .attention_scratch = attention_scratch,
     .rms_norm = rms_norm,

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 3;  // 12 accumulators, 3 + 1 operands
 constexpr int kFusedTokens = 4;
+constexpr int kStripTokens = 3, kStripPair = 1, kPairTokens = 99;  // 6 sums, 6 integer sums, codes, bytes, masks
 constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 8 accumulators at most
 
 struct Half { uint16_t bits; };
@@ -93,6 +94,106 @@ inline __m256i bytes_fma8(__m256i c, __m256i x, __m256i y) {  // no VNNI: pairs 
 }
 inline Bytes bytes_fma(Bytes c, Bytes x, Bytes y) { return {bytes_fma8(c.a, x.a, y.a), bytes_fma8(c.b, x.b, y.b)}; }
 inline float any_value(Bytes c) { return float(_mm256_cvtsi256_si32(_mm256_add_epi32(c.a, c.b))); }
+
+// --- integer products (body/strips.h) -------------------------------------------------------------------------------
+inline Lanes magnitude(Lanes x) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
+}
+inline float largest_lane(Lanes x) {
+  const __m256 e = _mm256_max_ps(x.a, x.b);
+  const __m128 q = _mm_max_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+  const __m128 t = _mm_max_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+inline Lanes set_from(const uint8_t* p) {
+  float f;
+  __builtin_memcpy(&f, p, 4);
+  return set(f);
+}
+// Nearest integers of x * inverse, halves to even.
+inline void to_bytes(Lanes x, float inverse, int8_t* out) {
+  const Lanes shifted = fma(x, set(inverse), set(12582912.0f));
+  int32_t bits[16];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bits), _mm256_castps_si256(shifted.a));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bits + 8), _mm256_castps_si256(shifted.b));
+  for (int i = 0; i < 16; ++i) out[i] = int8_t(bits[i]);
+}
+
+constexpr int kSignedCodes = -1;
+struct Quads { __m256i a, b; };  // four codes of each of sixteen rows
+inline Quads load_quads(const uint8_t* p) {
+  return {_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))};
+}
+inline Quads masked(Quads x, int mask) {
+  const __m256i m = _mm256_set1_epi8(char(mask));
+  return {_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
+}
+inline Quads either(Quads x, Quads y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
+template <int N>
+inline Quads shifted_right(Quads x) { return {_mm256_srli_epi16(x.a, N), _mm256_srli_epi16(x.b, N)}; }
+// Left by n bits, right where n is below 0; what crosses into the next byte must be masked off.
+inline Quads moved(Quads x, int n) {
+  return n >= 0 ? Quads{_mm256_slli_epi16(x.a, n), _mm256_slli_epi16(x.b, n)}
+                : Quads{_mm256_srli_epi16(x.a, -n), _mm256_srli_epi16(x.b, -n)};
+}
+inline Quads looked_up(const int8_t* table, Quads index) {
+  const __m256i values = _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(table)));
+  return {_mm256_shuffle_epi8(values, index.a), _mm256_shuffle_epi8(values, index.b)};
+}
+
+struct Bytes4 {  // of one token, beside the codes of every row
+  explicit Bytes4(const uint8_t* p) {
+    int32_t bytes;
+    __builtin_memcpy(&bytes, p, 4);
+    v = _mm256_set1_epi32(bytes);
+  }
+  __m256i v;
+};
+// Sums of sixteen rows: codes times one token's bytes. Codes: 0 ... Most, or signed bytes (kSignedCodes, kZero 128).
+// Pairs of products in int16 lanes: as many as cannot overflow, then into int32 lanes. Codes beyond 7 bits go by their
+// magnitude, the sign moves to the token's bytes.
+template <int Most>
+struct Dots {
+  static constexpr bool kBySign = Most > 127 || Most == kSignedCodes;
+  static constexpr int kPairs = kBySign ? 1 : 32767 / (2 * 127 * Most);
+  Quads sum, pairs;
+  inline void start(const uint8_t* at) {
+    int32_t first = 0;
+    if (at != nullptr && !kBySign) __builtin_memcpy(&first, at, 4);
+    sum = {_mm256_set1_epi32(first), _mm256_set1_epi32(first)};
+    pairs = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  }
+  inline void add(const Quads& codes, const Bytes4& four, int index) {
+    const __m256i x = four.v;
+    if constexpr (kBySign) {
+      pairs = {_mm256_maddubs_epi16(_mm256_abs_epi8(codes.a), _mm256_sign_epi8(x, codes.a)),
+               _mm256_maddubs_epi16(_mm256_abs_epi8(codes.b), _mm256_sign_epi8(x, codes.b))};
+      flush();
+    } else {
+      pairs = {_mm256_add_epi16(pairs.a, _mm256_maddubs_epi16(codes.a, x)),
+               _mm256_add_epi16(pairs.b, _mm256_maddubs_epi16(codes.b, x))};
+      if ((index + 1) % kPairs == 0) flush();
+    }
+  }
+  inline void flush() {
+    const __m256i one = _mm256_set1_epi16(1);
+    sum = {_mm256_add_epi32(sum.a, _mm256_madd_epi16(pairs.a, one)), _mm256_add_epi32(sum.b, _mm256_madd_epi16(pairs.b, one))};
+    pairs = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  }
+  inline Lanes lanes() {
+    if constexpr (!kBySign) flush();
+    return {_mm256_cvtepi32_ps(sum.a), _mm256_cvtepi32_ps(sum.b)};
+  }
+};
+template <int Most>
+inline Quads prepared(Quads codes) {
+  if constexpr (Most > 127) {
+    const __m256i top = _mm256_set1_epi8(char(0x80));
+    return {_mm256_xor_si256(codes.a, top), _mm256_xor_si256(codes.b, top)};
+  }
+  return codes;
+}
 
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

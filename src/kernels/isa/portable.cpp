@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 2;
 constexpr int kFusedTokens = 1;
+constexpr int kStripTokens = 2, kStripPair = 1, kPairTokens = 99;
 constexpr int fused_rows(int) { return 1; }
 
 struct Half { uint16_t bits; };
@@ -110,6 +111,88 @@ inline Bytes bytes_fma(const Bytes& c, const Bytes& a, const Bytes& b) {
   return r;
 }
 inline float any_value(const Bytes& c) { return float(c.v[0]); }
+
+// --- integer products (body/strips.h) -------------------------------------------------------------------------------
+inline Lanes magnitude(const Lanes& a) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) r.v[i] = __builtin_fabsf(a.v[i]);
+  return r;
+}
+inline float largest_lane(const Lanes& a) {
+  float m = a.v[0];
+  for (float v : a.v) m = v > m ? v : m;
+  return m;
+}
+inline Lanes set_from(const uint8_t* p) {
+  float f;
+  __builtin_memcpy(&f, p, 4);
+  return set(f);
+}
+// Nearest integers of a * inverse, halves to even.
+inline void to_bytes(const Lanes& a, float inverse, int8_t* out) {
+  for (int i = 0; i < 16; ++i) {
+    out[i] = int8_t(__builtin_bit_cast(uint32_t, __builtin_fmaf(a.v[i], inverse, 12582912.0f)));
+  }
+}
+
+constexpr int kSignedCodes = -1;
+struct Quads { uint8_t v[64]; };  // four codes of each of sixteen rows
+inline Quads load_quads(const uint8_t* p) {
+  Quads r;
+  __builtin_memcpy(r.v, p, 64);
+  return r;
+}
+inline Quads masked(Quads a, int mask) {
+  for (uint8_t& v : a.v) v = uint8_t(v & mask);
+  return a;
+}
+inline Quads either(Quads a, const Quads& b) {
+  for (int i = 0; i < 64; ++i) a.v[i] = uint8_t(a.v[i] | b.v[i]);
+  return a;
+}
+template <int N>
+inline Quads shifted_right(Quads a) {
+  for (uint8_t& v : a.v) v = uint8_t(v >> N);
+  return a;
+}
+inline Quads moved(Quads a, int n) {  // left by n bits, right where n is below 0
+  for (uint8_t& v : a.v) v = uint8_t(n >= 0 ? v << n : v >> -n);
+  return a;
+}
+inline Quads looked_up(const int8_t* table, Quads index) {
+  for (uint8_t& v : index.v) v = uint8_t(table[v]);
+  return index;
+}
+
+struct Bytes4 {  // of one token, beside the codes of every row
+  explicit Bytes4(const uint8_t* p) { __builtin_memcpy(v, p, 4); }
+  int8_t v[4];
+};
+// Sums of sixteen rows: codes times one token's bytes. Codes: 0 ... Most, or signed bytes (kSignedCodes, kZero 128).
+template <int Most>
+struct Dots {
+  int32_t sum[16];
+  inline void start(const uint8_t* at) {
+    int32_t first = 0;
+    if (at != nullptr && Most != kSignedCodes) __builtin_memcpy(&first, at, 4);
+    for (int32_t& s : sum) s = first;
+  }
+  inline void add(const Quads& codes, const Bytes4& four, int) {
+    for (int r = 0; r < 16; ++r) {
+      for (int j = 0; j < 4; ++j) {
+        const uint8_t code = codes.v[4 * r + j];
+        sum[r] += (Most == kSignedCodes ? int(int8_t(code)) : int(code)) * int(four.v[j]);
+      }
+    }
+  }
+  inline Lanes lanes() const {
+    Lanes r;
+    for (int i = 0; i < 16; ++i) r.v[i] = float(sum[i]);
+    return r;
+  }
+};
+template <int Most>
+inline const Quads& prepared(const Quads& codes) { return codes; }
 
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

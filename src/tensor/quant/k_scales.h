@@ -1,7 +1,7 @@
 // The twelve bytes in which Q4_K and Q5_K keep eight scales and eight mins of 6 bits.
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
@@ -16,6 +16,14 @@ inline KScales k_scales(const uint8_t* b) {
   KScales s;
   __builtin_memcpy(&s, words, sizeof s);
   return s;
+}
+
+// d, -dmin, scales and mins of a block that begins with them.
+inline void k_split(const uint8_t* block, Split& s) {
+  s.d = load<uint16_t>(block), s.m = load<uint16_t>(block + 2) ^ 0x8000;
+  const KScales scales = k_scales(block + 4);
+  __builtin_memcpy(s.scale, scales.scale, 8);
+  __builtin_memcpy(s.min, scales.min, 8);
 }
 
 // What the runs multiply by and add: d * scale and -(dmin * min), each product rounded.

@@ -1,13 +1,24 @@
 // MXFP4 (OCP microscaling): 32 values of e2m1 under a power of two; ggml reads minus zero as zero.
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
 struct MXFP4 {
   static constexpr const char* kName = "MXFP4";
   static constexpr int kId = 39, kBlock = 32, kBytes = 17;
+
+  struct Strip : StripOf {
+    static constexpr int kBits = 4, kZero = 128;
+    static constexpr bool kE8m0 = true;
+    static constexpr const int8_t* kTable = kTwiceE2m1;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = *p;
+    for (int j = 0; j < 16; ++j) s.codes[j] = p[1 + j] & 15, s.codes[16 + j] = uint8_t(p[1 + j] >> 4);
+  }
 
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);

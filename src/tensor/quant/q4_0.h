@@ -1,13 +1,22 @@
 // Q4_0: 32 values, a half scale and 4-bit codes less 8; byte j holds elements j (low) and j + 16 (high).
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
 struct Q4_0 {
   static constexpr const char* kName = "Q4_0";
   static constexpr int kId = 2, kBlock = 32, kBytes = 18;
+
+  struct Strip : StripOf {
+    static constexpr int kBits = 4, kZero = 8;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = load<uint16_t>(p);
+    for (int j = 0; j < 16; ++j) s.codes[j] = p[2 + j] & 15, s.codes[16 + j] = uint8_t(p[2 + j] >> 4);
+  }
 
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {

@@ -1,13 +1,23 @@
 // Q4_1: 32 values, half scale and half minimum; x = d * code + m, nibbles in the order of Q4_0.
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
 struct Q4_1 {
   static constexpr const char* kName = "Q4_1";
   static constexpr int kId = 3, kBlock = 32, kBytes = 20;
+
+  struct Strip : StripOf {
+    static constexpr int kBits = 4;
+    static constexpr bool kMin = true;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = load<uint16_t>(p), s.m = load<uint16_t>(p + 2);
+    for (int j = 0; j < 16; ++j) s.codes[j] = p[4 + j] & 15, s.codes[16 + j] = uint8_t(p[4 + j] >> 4);
+  }
 
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);

@@ -9,6 +9,21 @@ struct Q4_K {
   static constexpr const char* kName = "Q4_K";
   static constexpr int kId = 12, kBlock = 256, kBytes = 144;
 
+  struct Strip : StripOf {
+    static constexpr int kBits = 4, kSub = 32;
+    static constexpr bool kMin = true;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    k_split(p, s);
+    for (int c = 0; c < 4; ++c) {
+      for (int k = 0; k < 32; ++k) {
+        const uint8_t both = p[16 + 32 * c + k];
+        s.codes[64 * c + k] = both & 15, s.codes[64 * c + 32 + k] = uint8_t(both >> 4);
+      }
+    }
+  }
+
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
       Steps s;

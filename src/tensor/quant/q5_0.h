@@ -1,13 +1,26 @@
 // Q5_0: 32 values, a half scale and 5-bit codes less 16; bit k of the 32-bit word is the fifth bit of element k.
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
 struct Q5_0 {
   static constexpr const char* kName = "Q5_0";
   static constexpr int kId = 6, kBlock = 32, kBytes = 22;
+
+  struct Strip : StripOf {
+    static constexpr int kBits = 5, kZero = 16;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = load<uint16_t>(p);
+    const uint32_t high = load<uint32_t>(p + 2);
+    for (int j = 0; j < 16; ++j) {
+      s.codes[j] = uint8_t((p[6 + j] & 15) | (high >> j & 1) << 4);
+      s.codes[16 + j] = uint8_t(p[6 + j] >> 4 | (high >> (16 + j) & 1) << 4);
+    }
+  }
 
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);

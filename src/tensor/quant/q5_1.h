@@ -1,13 +1,27 @@
 // Q5_1: Q5_0 with a half minimum; x = d * code + m.
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
 struct Q5_1 {
   static constexpr const char* kName = "Q5_1";
   static constexpr int kId = 7, kBlock = 32, kBytes = 24;
+
+  struct Strip : StripOf {
+    static constexpr int kBits = 5;
+    static constexpr bool kMin = true;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = load<uint16_t>(p), s.m = load<uint16_t>(p + 2);
+    const uint32_t high = load<uint32_t>(p + 4);
+    for (int j = 0; j < 16; ++j) {
+      s.codes[j] = uint8_t((p[8 + j] & 15) | (high >> j & 1) << 4);
+      s.codes[16 + j] = uint8_t(p[8 + j] >> 4 | (high >> (16 + j) & 1) << 4);
+    }
+  }
 
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     const uint8_t* __restrict p = as_bytes(blocks);

@@ -9,6 +9,22 @@ struct Q5_K {
   static constexpr const char* kName = "Q5_K";
   static constexpr int kId = 13, kBlock = 256, kBytes = 176;
 
+  struct Strip : StripOf {
+    static constexpr int kBits = 5, kSub = 32;
+    static constexpr bool kMin = true;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    k_split(p, s);
+    for (int c = 0; c < 4; ++c) {
+      for (int k = 0; k < 32; ++k) {
+        const uint32_t both = p[48 + 32 * c + k], fifth = uint32_t(p[16 + k]) >> 2 * c;
+        s.codes[64 * c + k] = uint8_t((both & 15) | (fifth & 1) << 4);
+        s.codes[64 * c + 32 + k] = uint8_t(both >> 4 | (fifth & 2) << 3);
+      }
+    }
+  }
+
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
       Steps s;

@@ -9,6 +9,28 @@ struct Q6_K {
   static constexpr const char* kName = "Q6_K";
   static constexpr int kId = 14, kBlock = 256, kBytes = 210;
 
+  struct Strip : StripOf {
+    static constexpr int kBits = 6, kZero = 32, kSub = 16;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = load<uint16_t>(p + 208);
+    __builtin_memcpy(s.scale, p + 192, 16);
+    codes(p, s.codes);
+  }
+  // The 256 codes of a block, 0 ... 63.
+  [[gnu::always_inline]] static inline void codes(const uint8_t* __restrict p, uint8_t* __restrict out) {
+    for (int h = 0; h < 2; ++h) {
+      const uint8_t* __restrict low = p + 64 * h;
+      const uint8_t* __restrict high = p + 128 + 32 * h;
+      uint8_t* __restrict c = out + 128 * h;
+      for (int k = 0; k < 32; ++k) c[k] = uint8_t((low[k] & 15) | (high[k] << 4 & 0x30));
+      for (int k = 0; k < 32; ++k) c[32 + k] = uint8_t((low[32 + k] & 15) | (high[k] << 2 & 0x30));
+      for (int k = 0; k < 32; ++k) c[64 + k] = uint8_t(low[k] >> 4 | (high[k] & 0x30));
+      for (int k = 0; k < 32; ++k) c[96 + k] = uint8_t(low[32 + k] >> 4 | (high[k] >> 2 & 0x30));
+    }
+  }
+
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {
       Steps s;
@@ -25,15 +47,8 @@ struct Q6_K {
   [[gnu::always_inline]] static inline void steps(const std::byte* block, Steps& s) {
     const uint8_t* __restrict p = as_bytes(block);
     emit(load_codes(p + 192), half(p + 208), s.step);
-    for (int h = 0; h < 2; ++h) {
-      const uint8_t* __restrict low = p + 64 * h;
-      const uint8_t* __restrict high = p + 128 + 32 * h;
-      uint8_t* __restrict c = s.codes + 128 * h;
-      for (int k = 0; k < 32; ++k) c[k] = uint8_t(((low[k] & 15) | (high[k] << 4 & 0x30)) - 32);
-      for (int k = 0; k < 32; ++k) c[32 + k] = uint8_t(((low[32 + k] & 15) | (high[k] << 2 & 0x30)) - 32);
-      for (int k = 0; k < 32; ++k) c[64 + k] = uint8_t((low[k] >> 4 | (high[k] & 0x30)) - 32);
-      for (int k = 0; k < 32; ++k) c[96 + k] = uint8_t((low[32 + k] >> 4 | (high[k] >> 2 & 0x30)) - 32);
-    }
+    codes(p, s.codes);
+    for (int k = 0; k < 256; ++k) s.codes[k] = uint8_t(s.codes[k] - 32);
     SONDE_IN_MEMORY(s);
   }
   // Values 16 c ... 16 c + 15 of a block; out: float*, or what a kernel puts in its place.

@@ -1,13 +1,22 @@
 // Q8_0: 32 values, a half scale and 32 signed bytes.
 #pragma once
 
-#include "tensor/quant/codes.h"
+#include "tensor/quant/strip.h"
 
 namespace sonde::quant::SONDE_ISA {
 
 struct Q8_0 {
   static constexpr const char* kName = "Q8_0";
   static constexpr int kId = 8, kBlock = 32, kBytes = 34;
+
+  struct Strip : StripOf {
+    static constexpr int kBits = 8, kZero = 128;
+  };
+  static void split(const std::byte* block, Split& s) {
+    const uint8_t* p = as_bytes(block);
+    s.d = load<uint16_t>(p);
+    for (int k = 0; k < 32; ++k) s.codes[k] = p[2 + k] ^ 0x80;
+  }
 
   static void unpack(const std::byte* blocks, int64_t n, float* __restrict out) {
     for (int64_t b = 0; b < n; ++b, blocks += kBytes, out += kBlock) {

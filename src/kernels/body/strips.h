@@ -1,0 +1,220 @@
+// y = x W^T in integers: W in strips of sixteen rows (tensor/quant/strip.h), x rounded to signed bytes with a scale for
+// every 32. Lane r of an accumulator is row r of the strip. One definition for every number of tokens:
+//   acc = fma(float(sum of codes * bytes), d * sub-scale * x-scale, acc), then, where there is a minimum,
+//   acc = fma(m * sub-min, x-scale * sum of bytes, acc), for the runs (halves of runs) of 32 columns in order.
+//
+// x stands in tiles of T tokens; for every 32 columns: bytes [8 groups][T][4], scales float [T], then for each half
+// [T] what stands for codes' zero: int32 -zero * sum of bytes, or, where there is a minimum, float x-scale * sum.
+#pragma once
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+namespace q = quant::SONDE_ISA;
+
+constexpr int64_t run_bytes(int64_t tokens, int halves) { return tokens * (36 + 4 * halves); }
+
+// m tokens in tiles of at most kStripTokens, evenly: tile i holds [tile_start(m, i), tile_start(m, i + 1)).
+SONDE_INLINE int64_t tile_count(int64_t m) { return (m + kStripTokens - 1) / kStripTokens; }
+SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_count(m); }
+
+// Bytes of T tokens, columns [0, cols): cols is a multiple of 32.
+template <int T>
+void round_tile(const StripInput& in, int64_t first, uint8_t* out) {
+  for (int64_t k = 0; k < in.cols; k += 32, out += run_bytes(T, in.halves)) {
+    for (int t = 0; t < T; ++t) {
+      const float* x = in.x + (first + t) * in.ldx + k;
+      const Lanes a = load(x), b = load(x + 16);
+      float scale = largest_lane(larger(magnitude(a), magnitude(b))) / 127.0f;
+      const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
+      // What is not finite makes the scale so.
+      scale += sum(add(mul(a, zero()), mul(b, zero())));
+      int8_t codes[32];
+      to_bytes(a, inverse, codes), to_bytes(b, inverse, codes + 16);
+      for (int g = 0; g < 8; ++g) __builtin_memcpy(out + 4 * (g * T + t), codes + 4 * g, 4);
+      int32_t halves[2] = {0, 0};
+      for (int i = 0; i < 16; ++i) halves[0] += codes[i];
+      for (int i = 16; i < 32; ++i) halves[1] += codes[i];
+      __builtin_memcpy(out + 32 * T + 4 * t, &scale, 4);
+      for (int h = 0; h < in.halves; ++h) {
+        const int32_t total = in.halves == 2 ? halves[h] : halves[0] + halves[1];
+        const int32_t start = -in.zero * total;
+        const float shift = scale * float(total);
+        uint8_t* at = out + 36 * T + 4 * (h * T + t);
+        if (in.min) __builtin_memcpy(at, &shift, 4);
+        else __builtin_memcpy(at, &start, 4);
+      }
+    }
+  }
+}
+
+void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t first = tile_start(in.m, i);
+    uint8_t* out = reinterpret_cast<uint8_t*>(in.out) + first * (in.cols / 32) * run_bytes(1, in.halves);
+    with_count<kStripTokens>(tile_start(in.m, i + 1) - first, [&]<int T>() { round_tile<T>(in, first, out); });
+  }
+}
+
+// Group g of a run's codes, as bytes to multiply: below 2^bits, or the table's values where there is one.
+template <class Q>
+SONDE_INLINE Quads group_codes(const uint8_t* run, int g) {
+  using S = typename Q::Strip;
+  if constexpr (S::kBits == 8) {
+    return load_quads(run + 64 * g);
+  } else {
+    const Quads both = load_quads(run + 64 * (g / 2));
+    Quads codes = masked(g % 2 == 0 ? both : shifted_right<4>(both), 0x0F);
+    if constexpr (S::kTable != nullptr) codes = looked_up(S::kTable, codes);
+    if constexpr (S::kBits == 5) codes = either(codes, masked(moved(load_quads(run + 256), 4 - g), 0x10));
+    if constexpr (S::kBits == 6) codes = either(codes, masked(moved(load_quads(run + 256 + 64 * (g / 4)), 4 - 2 * (g % 4)), 0x30));
+    return codes;
+  }
+}
+
+template <class Q>
+SONDE_INLINE Lanes block_scale(const uint8_t* p) {
+  if constexpr (Q::Strip::kE8m0) {
+    float d[16];
+    for (int r = 0; r < 16; ++r) d[r] = q::MXFP4::half_e8m0(p[r]);
+    return load(d);
+  } else {
+    return load(reinterpret_cast<const Half*>(p));
+  }
+}
+SONDE_INLINE Lanes byte_lanes(const uint8_t* p) { return from_codes(q::Codes(q::load_codes(p))); }
+
+constexpr int64_t kAhead = 1536;  // bytes
+
+// acc[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks.
+template <class Q, int R, int T>
+SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, Lanes (&acc)[R][T]) {
+  using S = typename Q::Strip;
+  using L = q::StripLayout<Q>;
+  constexpr int kGroups = 8 / L::kHalves;  // of a sub-scale
+  constexpr int kMost = S::kTable != nullptr ? kSignedCodes : (1 << S::kBits) - 1;
+  for (int i = 0; i < R; ++i) {
+    for (int t = 0; t < T; ++t) acc[i][t] = zero();
+  }
+  for (int64_t b = 0; b < blocks; ++b, w += L::kBytes) {
+    Lanes d[R], m[R];
+    for (int i = 0; i < R; ++i) d[i] = block_scale<Q>(w + i * strip_bytes);
+    if constexpr (S::kMin) {
+      for (int i = 0; i < R; ++i) m[i] = load(reinterpret_cast<const Half*>(w + i * strip_bytes + L::kM));
+    }
+#pragma GCC unroll 1
+    for (int run = 0; run < L::kRuns; ++run, x += run_bytes(T, L::kHalves)) {
+      const uint8_t* const codes = w + L::kCodes + run * L::kRunBytes;
+      if constexpr (T > 2) {  // the time goes into products: fetch ahead, which otherwise the hardware does as well
+        for (int i = 0; i < R; ++i) {
+          for (int line = 0; line <= L::kRunBytes; line += 64) __builtin_prefetch(codes + i * strip_bytes + kAhead + line);
+        }
+      }
+      const uint8_t* const scales = x + 32 * T;
+#pragma GCC unroll 2
+      for (int h = 0; h < L::kHalves; ++h) {
+        const uint8_t* const aux = x + 36 * T + 4 * h * T;
+        Dots<kMost> dots[R][T];
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) {
+          for (int i = 0; i < R; ++i) dots[i][t].start(S::kMin ? nullptr : aux + 4 * t);
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k < kGroups; ++k) {
+          const int g = h * kGroups + k;
+          Quads group[R];
+          for (int i = 0; i < R; ++i) group[i] = prepared<kMost>(group_codes<Q>(codes + i * strip_bytes, g));
+#pragma GCC unroll 16
+          for (int t = 0; t < T; ++t) {
+            const Bytes4 four(x + 4 * (g * T + t));
+            for (int i = 0; i < R; ++i) dots[i][t].add(group[i], four, k);
+          }
+        }
+        for (int i = 0; i < R; ++i) {
+          const uint8_t* const at = w + i * strip_bytes;
+          Lanes scale = d[i];
+          if constexpr (S::kSub > 0) scale = mul(scale, byte_lanes(at + L::kScales + 16 * (run * L::kHalves + h)));
+#pragma GCC unroll 16
+          for (int t = 0; t < T; ++t) {
+            acc[i][t] = fma(dots[i][t].lanes(), mul(scale, set_from(scales + 4 * t)), acc[i][t]);
+          }
+          if constexpr (S::kMin) {
+            Lanes least = m[i];
+            if constexpr (S::kSub > 0) least = mul(least, byte_lanes(at + L::kMins + 16 * run));
+#pragma GCC unroll 16
+            for (int t = 0; t < T; ++t) acc[i][t] = fma(least, set_from(aux + 4 * t), acc[i][t]);
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class Q, int R, int T>
+void strip_tile(const StripTask& task, int64_t strip, int64_t token, const uint8_t* x) {
+  const auto at = [&](const std::byte* w) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
+  Lanes acc[R][T];
+  multiply_strip<Q, R, T>(at(task.w), task.strip_bytes, task.blocks, x, acc);
+  if (task.up != nullptr) {
+    Lanes up[R][T];
+    multiply_strip<Q, R, T>(at(task.up), task.strip_bytes, task.blocks, x, up);
+    for (int i = 0; i < R; ++i) {
+      for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], up[i][t]);
+    }
+  }
+  for (int i = 0; i < R; ++i) {
+    const int64_t row = (strip + i) * 16, rows = task.rows - row < 16 ? task.rows - row : 16;
+    const Lanes bias = task.bias == nullptr ? zero() : load_part(task.bias + row, rows);
+    for (int t = 0; t < T; ++t) {
+      float* const y = task.y + (token + t) * task.ldy + row;
+      const Lanes out = task.bias == nullptr ? acc[i][t] : add(acc[i][t], bias);
+      if (rows == 16) store(y, out);
+      else store_part(y, out, rows);
+    }
+  }
+}
+
+// Tiles in groups whose bytes stay in the second-level cache while the strips pass.
+template <class Q>
+void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
+  constexpr int64_t kResident = 384 << 10;
+  const int64_t token_bytes = task.blocks * q::StripLayout<Q>::kRuns * run_bytes(1, q::StripLayout<Q>::kHalves);
+  const int64_t tiles = tile_count(task.m), fitting = kResident / (token_bytes * kStripTokens);
+  const int64_t together = fitting > 1 ? fitting : 1;
+  for (int64_t first = 0; first < tiles; first += together) {
+    const int64_t last = first + together < tiles ? first + together : tiles;
+    for (int64_t rows, strip = begin; strip < end; strip += rows) {
+      rows = end - strip >= kStripPair && task.m >= kPairTokens ? kStripPair : 1;
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t token = tile_start(task.m, i);
+        const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * token_bytes;
+        with_count<kStripTokens>(tile_start(task.m, i + 1) - token, [&]<int T>() {
+          if constexpr (T >= kPairTokens) {
+            if (rows == kStripPair) return strip_tile<Q, kStripPair, T>(task, strip, token, x);
+          }
+          for (int64_t r = strip; r < strip + rows; ++r) strip_tile<Q, 1, T>(task, r, token, x);
+        });
+      }
+    }
+  }
+}
+
+template <class Q>
+constexpr StripType strip_type() {
+  if constexpr (requires { typename Q::Strip; }) {
+    using S = typename Q::Strip;
+    using L = q::StripLayout<Q>;
+    return {.bytes = L::kBytes, .zero = S::kZero, .halves = L::kHalves, .min = S::kMin,
+            .pack = &q::pack_strip<Q>, .multiply = &multiply_strips<Q>};
+  } else {
+    return {};
+  }
+}
+constexpr StripType kStripTypes[] = {
+#define SONDE_ROW(T) strip_type<q::T>(),
+    SONDE_TYPES(SONDE_ROW)
+#undef SONDE_ROW
+};
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

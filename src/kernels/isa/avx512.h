@@ -1,0 +1,185 @@
+// Sixteen lanes as one 512-bit register. SONDE_ISA names the set of the file that includes this.
+#pragma once
+
+#include <immintrin.h>
+
+#include "kernels/table.h"
+#include "tensor/quant/all.h"
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+constexpr int kTileRows = 4, kTileTokens = 6;  // 24 accumulators, 4 + 1 operands
+constexpr int kFusedTokens = 12;
+constexpr int kStripTokens = 6, kStripPair = 2;  // 12 sums, 12 integer sums, 2 codes, bytes, masks
+constexpr int kPairTokens = 5;                   // with fewer, one long run of memory is faster
+constexpr int fused_rows(int tokens) { return tokens <= 4 ? 4 : 2; }  // 24 accumulators at most, beside tables and codes
+
+struct Half { uint16_t bits; };
+struct Bfloat { uint16_t bits; };
+
+struct Lanes { __m512 v; };
+
+inline __mmask16 first(int64_t n) { return __mmask16((1u << n) - 1u); }
+
+inline Lanes zero() { return {_mm512_setzero_ps()}; }
+inline Lanes set(float a) { return {_mm512_set1_ps(a)}; }
+inline Lanes bfloats(__m256i b) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16))}; }
+inline Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
+inline Lanes load(const Half* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))}; }
+inline Lanes load(const Bfloat* p) { return bfloats(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline Lanes load_part(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+inline Lanes load_part(const Half* p, int64_t n) { return {_mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first(n), p))}; }
+inline Lanes load_part(const Bfloat* p, int64_t n) { return bfloats(_mm256_maskz_loadu_epi16(first(n), p)); }
+inline void store(float* p, Lanes a) { _mm512_storeu_ps(p, a.v); }
+inline void store_part(float* p, Lanes a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
+
+inline Lanes add(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Lanes sub(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Lanes mul(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Lanes div(Lanes a, Lanes b) { return {_mm512_div_ps(a.v, b.v)}; }
+inline Lanes larger(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Lanes smaller(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
+inline Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+
+inline __m128 quarter(Lanes a) {  // 8 + 8, 4 + 4
+  const __m256 e = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(e), _mm256_extractf128_ps(e, 1));
+}
+inline float sum(Lanes a) {
+  const __m128 q = quarter(a), t = _mm_add_ps(q, _mm_movehl_ps(q, q));
+  return _mm_cvtss_f32(_mm_add_ss(t, _mm_shuffle_ps(t, t, 1)));
+}
+inline void sum4(Lanes a, Lanes b, Lanes c, Lanes d, float* out) {
+  const __m128 qa = quarter(a), qb = quarter(b), qc = quarter(c), qd = quarter(d);
+  const __m128 ab = _mm_add_ps(_mm_movelh_ps(qa, qb), _mm_movehl_ps(qb, qa));
+  const __m128 cd = _mm_add_ps(_mm_movelh_ps(qc, qd), _mm_movehl_ps(qd, qc));
+  _mm_storeu_ps(out, _mm_add_ps(_mm_shuffle_ps(ab, cd, 0x88), _mm_shuffle_ps(ab, cd, 0xDD)));
+}
+inline Lanes times_power(Lanes a, Lanes shifted) {
+  const __m512i n = _mm512_sub_epi32(_mm512_castps_si512(shifted.v), _mm512_set1_epi32(0x4B400000));
+  const __m512i half = _mm512_srai_epi32(n, 1), rest = _mm512_sub_epi32(n, half), bias = _mm512_set1_epi32(127);
+  const __m512 f = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(half, bias), 23));
+  const __m512 g = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(rest, bias), 23));
+  return {_mm512_mul_ps(_mm512_mul_ps(a.v, f), g)};
+}
+
+inline Lanes from_codes(quant::SONDE_ISA::Codes codes) { return {quant::SONDE_ISA::floats(codes)}; }
+
+inline Lanes low_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return {quant::SONDE_ISA::low_values(q, t)};
+}
+inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affine& t) {
+  return {quant::SONDE_ISA::high_values(q, t)};
+}
+
+struct Bytes { __m512i v; };
+inline Bytes set_bytes(int x) { return {_mm512_set1_epi8(char(x))}; }
+inline Bytes bytes_fma(Bytes c, Bytes x, Bytes y) {
+  __asm__("" : "+v"(x.v));  // else the product is loop-invariant
+#ifdef __AVX512VNNI__
+  return {_mm512_dpbusd_epi32(c.v, x.v, y.v)};
+#else
+  return {_mm512_add_epi32(c.v, _mm512_madd_epi16(_mm512_maddubs_epi16(x.v, y.v), _mm512_set1_epi16(1)))};
+#endif
+}
+inline float any_value(Bytes c) { return float(_mm512_cvtsi512_si32(c.v)); }
+
+// --- integer products (body/strips.h) -------------------------------------------------------------------------------
+inline Lanes magnitude(Lanes a) { return {_mm512_abs_ps(a.v)}; }
+inline float largest_lane(Lanes a) { return _mm512_reduce_max_ps(a.v); }
+inline Lanes set_from(const uint8_t* p) {
+  float f;
+  __builtin_memcpy(&f, p, 4);
+  return set(f);
+}
+// Nearest integers of a * inverse, halves to even.
+inline void to_bytes(Lanes a, float inverse, int8_t* out) {
+  const __m512 shifted = _mm512_fmadd_ps(a.v, _mm512_set1_ps(inverse), _mm512_set1_ps(12582912.0f));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm512_cvtepi32_epi8(_mm512_castps_si512(shifted)));
+}
+
+constexpr int kSignedCodes = -1;
+struct Quads { __m512i v; };  // four codes of each of sixteen rows
+inline Quads load_quads(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
+inline Quads masked(Quads a, int mask) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(char(mask)))}; }
+inline Quads either(Quads a, Quads b) { return {_mm512_or_si512(a.v, b.v)}; }
+template <int N>
+inline Quads shifted_right(Quads a) { return {_mm512_srli_epi16(a.v, N)}; }
+// Left by n bits, right where n is below 0; what crosses into the next byte must be masked off.
+inline Quads moved(Quads a, int n) {
+  return {n >= 0 ? _mm512_slli_epi16(a.v, unsigned(n)) : _mm512_srli_epi16(a.v, unsigned(-n))};
+}
+inline Quads looked_up(const int8_t* table, Quads index) {
+  const __m128i values = _mm_load_si128(reinterpret_cast<const __m128i*>(table));
+  return {_mm512_shuffle_epi8(_mm512_broadcast_i32x4(values), index.v)};
+}
+
+struct Bytes4 {  // of one token, beside the codes of every row
+  explicit Bytes4(const uint8_t* p) {
+    int32_t bytes;
+    __builtin_memcpy(&bytes, p, 4);
+    v = _mm512_set1_epi32(bytes);
+  }
+  __m512i v;
+};
+// Sums of sixteen rows: codes times one token's bytes. Codes: 0 ... Most, or signed bytes (kSignedCodes, kZero 128).
+#ifdef __AVX512VNNI__
+template <int Most>
+struct Dots {
+  __m512i sum;
+  inline void start(const uint8_t* at) {
+    int32_t first = 0;
+    if (at != nullptr) __builtin_memcpy(&first, at, 4);
+    sum = _mm512_set1_epi32(first);
+  }
+  inline void add(Quads codes, const Bytes4& four, int) { sum = _mm512_dpbusd_epi32(sum, codes.v, four.v); }
+  inline Lanes lanes() { return {_mm512_cvtepi32_ps(sum)}; }
+};
+template <int Most>
+inline Quads prepared(Quads codes) {
+  if constexpr (Most == kSignedCodes) return {_mm512_xor_si512(codes.v, _mm512_set1_epi8(char(0x80)))};
+  return codes;
+}
+#else
+// Pairs of products in int16 lanes: as many as cannot overflow, then into int32 lanes. Codes beyond 7 bits go by their
+// magnitude, the sign moves to the token's bytes.
+template <int Most>
+struct Dots {
+  static constexpr bool kBySign = Most > 127 || Most == kSignedCodes;
+  static constexpr int kPairs = kBySign ? 1 : 32767 / (2 * 127 * Most);
+  __m512i sum, pairs;
+  inline void start(const uint8_t* at) {
+    int32_t first = 0;
+    if (at != nullptr && !kBySign) __builtin_memcpy(&first, at, 4);
+    sum = _mm512_set1_epi32(first), pairs = _mm512_setzero_si512();
+  }
+  inline void add(Quads codes, const Bytes4& four, int index) {
+    const __m512i x = four.v;
+    if constexpr (kBySign) {
+      const __m512i turned = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(codes.v), _mm512_setzero_si512(), x);
+      const __m512i products = _mm512_maddubs_epi16(_mm512_abs_epi8(codes.v), turned);
+      sum = _mm512_add_epi32(sum, _mm512_madd_epi16(products, _mm512_set1_epi16(1)));
+    } else {
+      pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(codes.v, x));
+      if ((index + 1) % kPairs == 0) flush();
+    }
+  }
+  inline void flush() {
+    sum = _mm512_add_epi32(sum, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
+    pairs = _mm512_setzero_si512();
+  }
+  inline Lanes lanes() {
+    if constexpr (!kBySign) flush();
+    return {_mm512_cvtepi32_ps(sum)};
+  }
+};
+template <int Most>
+inline Quads prepared(Quads codes) {
+  if constexpr (Most > 127) return {_mm512_xor_si512(codes.v, _mm512_set1_epi8(char(0x80)))};
+  return codes;
+}
+#endif
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

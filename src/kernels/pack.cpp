@@ -1,0 +1,53 @@
+#include "kernels/pack.h"
+
+#include <algorithm>
+#include <atomic>
+#include <string>
+
+#include "kernels/table.h"
+#include "tensor/types.h"
+
+namespace sonde {
+namespace {
+
+constexpr int64_t kRows = 16;  // of a strip
+
+const kernels::StripType& strip_type(const Matrix& w) {
+  return kernels::table().strips[w.type - all_types().data()];
+}
+
+}  // namespace
+
+int64_t packed_bytes(const Matrix& w) {
+  if (!w || w.scales != nullptr) return 0;
+  return (w.rows + kRows - 1) / kRows * (w.cols / w.type->block) * strip_type(w).bytes;
+}
+
+void use_packed(Matrix& w, const std::byte* at) {
+  w.packed = at;
+  w.strip_bytes = w.cols / w.type->block * strip_type(w).bytes;
+}
+
+Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
+  const kernels::StripType& type = strip_type(w);
+  const int64_t blocks = w.cols / w.type->block, strips = (w.rows + kRows - 1) / kRows;
+  std::atomic<int64_t> bad{strips};  // the first strip with a scale that is not finite
+  pool.share(strips, 4, [&](int64_t begin, int64_t end, int) {
+    for (int64_t s = begin; s < end; ++s) {
+      const std::byte* rows[kRows] = {};
+      for (int64_t r = 0; r < kRows && s * kRows + r < w.rows; ++r) rows[r] = w.data + (s * kRows + r) * w.row_bytes;
+      if (type.pack(rows, blocks, out + s * blocks * type.bytes)) continue;
+      for (int64_t seen = bad; s < seen && !bad.compare_exchange_weak(seen, s);) {
+      }
+    }
+  });
+  if (bad < strips) {
+    return Error{Code::kCorrupt, "a scale of the weights is not finite", "", "finite numbers",
+                 "in rows " + std::to_string(bad * kRows) + " to " + std::to_string(std::min((bad + 1) * kRows, w.rows) - 1),
+                 "the file is damaged, or was made from a model that had diverged"};
+  }
+  use_packed(w, out);
+  return {};
+}
+
+}  // namespace sonde

@@ -1,0 +1,21 @@
+// The packed form of quantised weights: what matmul() reads in the fast path (tensor/quant/strip.h has the layout).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "base/threads.h"
+#include "sonde/result.h"
+#include "tensor/tensor.h"
+
+namespace sonde {
+
+// Bytes of w in the packed form: at most 1.03 times those of its rows, rounded up to sixteen of them. 0: it has none.
+int64_t packed_bytes(const Matrix& w);
+
+// Writes the packed form of w to `out` and points w at it. A scale that is not finite is an error (kCorrupt).
+Status pack(ThreadPool& pool, Matrix& w, std::byte* out);
+// Points w at a packed form that lies at `at` already.
+void use_packed(Matrix& w, const std::byte* at);
+
+}  // namespace sonde
