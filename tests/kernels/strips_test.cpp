@@ -115,7 +115,7 @@ TEST_P(Strips, AgreeWithReferenceForEveryType) {
             for (int64_t r = 0; r < rows; ++r) {
               const std::size_t at = std::size_t(i * rows + r);
               const double bound = parts_bound(w.view, r, &seen[std::size_t(i * ldx)]) + (b ? std::abs(double(b[r])) : 0);
-              const double allowed = double(6 * (cols / 32) + 6) * (kEps * bound + 0x1p-147);
+              const double allowed = double(6 * (cols / 32) + 6) * (kEps * bound + 0x1p-131);  // denormal scales: half of the smallest float times a sum of 2^19
               ASSERT_LE(std::abs(double(y[std::size_t(i * ldy + r)]) - truth.value[at]), allowed)
                   << type->name << " " << rows << "x" << cols << ", m " << m << ": token " << i << ", row " << r;
             }
