@@ -1,5 +1,6 @@
 // Splits products over the threads by rows of W.
 #include <algorithm>
+#include <iterator>
 
 #include "base/memory.h"
 #include "kernels/kernels.h"
@@ -134,9 +135,11 @@ bool in_integers(const Product& p) { return p.w.packed != nullptr && (!p.up || (
 // Products of equal x share its bytes, where their types want the same.
 class RoundedInputs {
  public:
+  explicit RoundedInputs(bool panels) : panels_(panels) {}
+
   // The number of the input of p, which is kept from here on.
   std::size_t add(const Product& p) {
-    const StripType& type = strip_type(p.w);
+    const StripType& type = panels_ ? StripType{} : strip_type(p.w);
     const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, nullptr};
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
@@ -161,21 +164,26 @@ class RoundedInputs {
     if (int64_t(bytes_.size()) < bytes) bytes_.resize(std::size_t(bytes));
     std::byte* at = bytes_.data();
     for (StripInput& in : inputs_) in.out = at, at += bytes_of(in);
+    const auto round = panels_ ? table.panels->round : table.round_tiles;
     const auto part = [&](int64_t begin, int64_t end, int) {
-      tiles.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-        table.round_tiles(inputs_[std::size_t(i)], first, last);
-      });
+      tiles.each(begin, end, [&](int64_t i, int64_t first, int64_t last) { round(inputs_[std::size_t(i)], first, last); });
     };
     if (values < kSmall) return part(0, tiles.total(), 0);
     pool.share(tiles.total(), 1, part);
   }
 
  private:
-  static int64_t bytes_of(const StripInput& in) { return (in.m * (in.cols / 32) * (36 + 4 * in.halves) + 63) / 64 * 64; }
+  int64_t bytes_of(const StripInput& in) const {
+    const int64_t token = panels_ ? kernels::table().panels->input_bytes(in.cols) : in.cols / 32 * (36 + 4 * in.halves);
+    return (in.m * token + 63) / 64 * 64;
+  }
 
+  bool panels_;
   std::vector<StripInput> inputs_;
   AlignedVector<std::byte> bytes_;
 };
+
+int64_t strips_of(int64_t rows) { return (rows + 15) / 16; }
 
 void matmul_strips(ThreadPool& pool, std::span<const Product> products) {
   struct Task {
@@ -183,17 +191,16 @@ void matmul_strips(ThreadPool& pool, std::span<const Product> products) {
     const StripType* type;
     std::size_t input;
   };
-  thread_local RoundedInputs inputs;
+  thread_local RoundedInputs inputs(false);
   thread_local std::vector<Task> tasks;
   inputs.clear(), tasks.clear();
   int64_t strips = 0, most = 0, bytes = 0;
   for (const Product& p : products) {
     if (p.m == 0 || !in_integers(p)) continue;
-    const int64_t count = (p.w.rows + 15) / 16;
-    tasks.push_back({{p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias},
-                     &strip_type(p.w), inputs.add(p)});
-    strips += count, most = std::max(most, p.m);
-    bytes += count * p.w.strip_bytes * (p.up ? 2 : 1);
+    const StripTask task{p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
+    tasks.push_back({task, &strip_type(p.w), inputs.add(p)});
+    strips += strips_of(p.w.rows), most = std::max(most, p.m);
+    bytes += strips_of(p.w.rows) * p.w.strip_bytes * (p.up ? 2 : 1);
   }
   if (tasks.empty()) return;
   inputs.round(pool);
@@ -201,21 +208,66 @@ void matmul_strips(ThreadPool& pool, std::span<const Product> products) {
   const int64_t count = int64_t(tasks.size()), pieces = pool.size() * (most > 8 ? 6 : 8);
   const int64_t grain = std::clamp<int64_t>(strips / pieces, 1, most > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
   Units units(count);
-  for (int64_t i = 0; i < count; ++i) units.set(i, ((tasks[std::size_t(i)].task.rows + 15) / 16 + grain - 1) / grain);
-  for (Task& t : tasks) t.task.x = inputs.at(t.input);
+  for (int64_t i = 0; i < count; ++i) {
+    Task& t = tasks[std::size_t(i)];
+    t.task.x = inputs.at(t.input);
+    units.set(i, (strips_of(t.task.rows) + grain - 1) / grain);
+  }
   const Task* const all = tasks.data();
   const auto compute = [&](int64_t begin, int64_t end, int) {
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-      all[i].type->multiply(all[i].task, first * grain, std::min(last * grain, (all[i].task.rows + 15) / 16));
+      all[i].type->multiply(all[i].task, first * grain, std::min(last * grain, strips_of(all[i].task.rows)));
     });
   };
   if (pool.size() == 1 || bytes * most < kSmall) return compute(0, units.total(), 0);
   pool.share(units.total(), 1, compute);
 }
 
-}  // namespace
+// --- by panels --------------------------------------------------------------------------------------------------------
+bool by_panels(const Product& p) {
+  return kernels::table().panels != nullptr && p.w.type->bytes < 4 * p.w.type->block && (!p.up || p.up.type->bytes < 4 * p.up.type->block);
+}
 
-void matmul(ThreadPool& pool, std::span<const Product> products) {
+void matmul_panels(ThreadPool& pool, std::span<const Product> products) {
+  struct Task {
+    kernels::PanelTask task;
+    std::size_t input;
+    int64_t grain;  // strips of a unit
+  };
+  constexpr int64_t kPanelBytes = 384 << 10;  // of a unit: stays in the second-level cache while the tokens pass
+  const kernels::PanelKernels& panels = *kernels::table().panels;
+  thread_local RoundedInputs inputs(true);
+  thread_local std::vector<Task> tasks;
+  inputs.clear(), tasks.clear();
+  const auto source = [](const Matrix& w) { return kernels::PanelSource{w ? task_of({w, nullptr, 0, 0, nullptr, 0}) : MatmulTask{}, w.packed, w.strip_bytes}; };
+  int64_t strips = 0, scratch = 0;
+  for (const Product& p : products) {
+    if (p.m == 0 || !by_panels(p)) continue;
+    tasks.push_back({{source(p.w), source(p.up), nullptr, p.m, p.y, p.ldy, p.bias}, inputs.add(p), 0});
+    strips += strips_of(p.w.rows);
+  }
+  if (tasks.empty()) return;
+  inputs.round(pool);
+  Units units(int64_t(tasks.size()));
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    Task& t = tasks[i];
+    const int64_t bytes = panels.panel_bytes(t.task.w.stored.cols) * (t.task.up.stored.data != nullptr ? 2 : 1);
+    t.task.x = inputs.at(t.input);
+    t.grain = std::clamp<int64_t>(std::min(kPanelBytes / bytes, strips / (pool.size() * 6)) / 2 * 2, 2, 16);
+    scratch = std::max(scratch, t.grain * bytes);
+    units.set(int64_t(i), (strips_of(t.task.w.stored.rows) + t.grain - 1) / t.grain);
+  }
+  const Task* const all = tasks.data();
+  pool.share(units.total(), 1, [&](int64_t begin, int64_t end, int) {
+    std::byte* const panel = reinterpret_cast<std::byte*>(kernels::scratch((scratch + 3) / 4));
+    units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
+      const int64_t grain = all[i].grain, whole = strips_of(all[i].task.w.stored.rows);
+      for (int64_t u = first; u < last; ++u) panels.multiply(all[i].task, u * grain, std::min((u + 1) * grain, whole), panel);
+    });
+  });
+}
+
+void matmul_stored(ThreadPool& pool, std::span<const Product> products) {
   const auto count = [&](auto&& f) { return std::count_if(products.begin(), products.end(), f); };
   const auto integers = count(in_integers), gated = count([](const Product& p) { return !in_integers(p) && bool(p.up); });
   const auto all = std::ssize(products);
@@ -229,6 +281,17 @@ void matmul(ThreadPool& pool, std::span<const Product> products) {
   }
   matmul_exact(pool, plain);
   matmul_gated_exact(pool, pairs);
+}
+
+}  // namespace
+
+void matmul(ThreadPool& pool, std::span<const Product> products, Form form) {
+  if (form == Form::kStored || kernels::table().panels == nullptr) return matmul_stored(pool, products);
+  matmul_panels(pool, products);
+  if (std::all_of(products.begin(), products.end(), by_panels)) return;
+  std::vector<Product> rest;
+  std::copy_if(products.begin(), products.end(), std::back_inserter(rest), [](const Product& p) { return !by_panels(p); });
+  matmul_stored(pool, rest);
 }
 
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,

@@ -56,6 +56,27 @@ struct StripType {
   void (*multiply)(const StripTask& task, int64_t begin, int64_t end) = nullptr;         // strips
 };
 
+// y = x W^T + bias, or silu(x W^T) * (x up^T), by panels (body/panels.h).
+struct PanelSource {
+  MatmulTask stored;        // type, data, rows, cols, scales
+  const std::byte* strips;  // the packed form; null: from the values
+  int64_t strip_bytes;
+};
+struct PanelTask {
+  PanelSource w, up;   // up without data: none
+  const std::byte* x;  // StripInput::out of round
+  int64_t m;
+  float* y;
+  int64_t ldy;
+  const float* bias;
+};
+struct PanelKernels {
+  int64_t (*panel_bytes)(int64_t cols);  // scratch for each strip of w and of up
+  int64_t (*input_bytes)(int64_t cols);  // of a token
+  void (*round)(const StripInput& in, int64_t begin, int64_t end);  // tiles
+  void (*multiply)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
+};
+
 // Queries rows[0 ... row_count) x heads [head, head + head_count): all share one key head and one list of pages.
 struct AttentionTask {
   const AttentionShape* shape;
@@ -76,6 +97,7 @@ struct KernelTable {
   const StripType* strips;  // by index in all_types()
   void (*round_tiles)(const StripInput& in, int64_t begin, int64_t end);
   int64_t (*tile_count)(int64_t m);
+  const PanelKernels* panels;  // null: strips are as fast on this set
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   void (*rms_norm)(const float* x, const float* w, float eps, float* y, int64_t n);

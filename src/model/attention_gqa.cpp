@@ -27,7 +27,7 @@ class GroupedQueryAttention final : public Attention {
         {k_proj, x, rows, c_.hidden_size, kv, step.record, bias(k_bias)},
         {v_proj, x, rows, c_.hidden_size, kv + key_heads * d, step.record, bias(v_bias)},
     };
-    matmul(step.pool, products);
+    step.multiply(products);
 
     step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
@@ -56,7 +56,7 @@ class GroupedQueryAttention final : public Attention {
                                .page_tokens = kPageTokens,
                                .scale = float(1.0 / std::sqrt(double(d)))};
     attention(step.pool, shape, attend);
-    matmul(step.pool, o_proj, out, rows, heads * d, y, c_.hidden_size);
+    step.multiply({o_proj, out, rows, heads * d, y, c_.hidden_size});
   }
 
  private:

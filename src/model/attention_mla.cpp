@@ -46,13 +46,13 @@ class LatentAttention final : public Attention {
       float* c_q = scratch.get(scratch.d, rows * lora);
       const Product products[] = {{q_a_proj, x, rows, hidden, c_q, lora},
                                   {kv_a_proj, x, rows, hidden, latent, step.record}};
-      matmul(step.pool, products);
+      step.multiply(products);
       rms_norm(step.pool, c_q, lora, q_a_layernorm.data(), float(c_.rms_norm_eps), c_q, lora, rows, lora);
-      matmul(step.pool, q_b_proj, c_q, rows, lora, q, q_width);
+      step.multiply({q_b_proj, c_q, rows, lora, q, q_width});
     } else {
       const Product products[] = {{q_proj, x, rows, hidden, q, q_width},
                                   {kv_a_proj, x, rows, hidden, latent, step.record}};
-      matmul(step.pool, products);
+      step.multiply(products);
     }
     // The latent is cached after its norm, k_pe after its rotation.
     rms_norm(step.pool, latent, step.record, kv_a_layernorm.data(), float(c_.rms_norm_eps), latent, step.record, rows,
@@ -72,7 +72,7 @@ class LatentAttention final : public Attention {
     absorbed(step, scratch, q, out);
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
       if (!step.chunks[chunk].absorbed) expanded(step, scratch, chunk, q, out);
-    matmul(step.pool, o_proj, out, rows, heads * c_.v_head_dim, y, hidden);
+    step.multiply({o_proj, out, rows, heads * c_.v_head_dim, y, hidden});
   }
 
  private:
@@ -108,7 +108,7 @@ class LatentAttention final : public Attention {
     for (int64_t h = 0; h < heads; ++h)
       products.push_back(
           {key_transposed[std::size_t(h)], q_nope + h * nope, n, heads * nope, queries + h * width, heads * width});
-    matmul(step.pool, products);
+    step.multiply(products);
     const AttentionShape shape{.heads = heads,
                                .key_heads = 1,
                                .key_dim = width,
@@ -125,7 +125,7 @@ class LatentAttention final : public Attention {
     products.clear();
     for (int64_t h = 0; h < heads; ++h)
       products.push_back({value[std::size_t(h)], z + h * rank, n, heads * rank, o + h * v, heads * v});
-    matmul(step.pool, products);
+    step.multiply(products);
     for (int64_t r = 0; r < n; ++r)
       std::memcpy(out + rows[std::size_t(r)] * heads * v, o + r * heads * v, std::size_t(heads * v) * sizeof(float));
   }
@@ -151,7 +151,7 @@ class LatentAttention final : public Attention {
         products.push_back(
             {value[std::size_t(first + h)], latents, length, step.record, expanded + values + h * v, record});
       }
-      matmul(step.pool, products);
+      step.multiply(products);
       for (int64_t s = 0; s < length; ++s)
         for (int64_t h = 0; h < count; ++h)
           std::memcpy(expanded + s * record + h * key_width + nope, latents + s * step.record + rank,

@@ -34,7 +34,7 @@ struct SequenceChunk {
   std::span<const int32_t> tokens;  // ids below vocab_size
   int64_t start = 0;                // position of tokens[0]; positions before it are in the pages already
   std::span<float* const> pages;    // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
-  bool absorbed = false;            // MLA: attend in the absorbed form (decode) instead of the expanded one (prefill)
+  bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one)
   Logits logits = Logits::kLast;
 };
 
@@ -66,6 +66,8 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   virtual KvLayout kv_layout() const = 0;
   virtual bool has_mtp() const = 0;
+  // Rows of prompts and of answers (SequenceChunk::absorbed) are the same bits.
+  virtual bool one_form() const { return !config().is_mla(); }
   // Bytes of stored weights that one token reads (active experts only; embedding: one row), and weights it multiplies
   // by.
   struct Work {

@@ -141,14 +141,14 @@ class MixtureOfExperts final : public FeedForward {
     };
     each([&](const Expert& e, int64_t at, int64_t m) { gated(e, gathered + at * hidden, m, gates + at * width); });
     if (shared_width) gated(shared, x, rows, gates + slots * width);
-    matmul(step.pool, products);
+    step.multiply(products);
     products.clear();
     const auto down = [&](const Expert& e, const float* in, int64_t m, float* out) {
       products.push_back({e.down_proj, in, m, e.down_proj.cols, out, hidden});
     };
     each([&](const Expert& e, int64_t at, int64_t m) { down(e, gates + at * width, m, outs + at * hidden); });
     if (shared_width) down(shared, gates + slots * width, rows, outs + slots * hidden);
-    matmul(step.pool, products);
+    step.multiply(products);
 
     // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this
     // row.

@@ -150,6 +150,20 @@ SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t 
   }
 }
 
+// Strips from `strip` on, of a matrix of `rows`, into T tokens of y, after their bias where there is one.
+template <int R, int T>
+SONDE_INLINE void store_strips(const Lanes (&acc)[R][T], int64_t strip, int64_t rows, const float* bias, float* y, int64_t ldy) {
+  for (int i = 0; i < R; ++i) {
+    const int64_t row = (strip + i) * 16, count = rows - row < 16 ? rows - row : 16;
+    const Lanes added = bias == nullptr ? zero() : load_part(bias + row, count);
+    for (int t = 0; t < T; ++t) {
+      const Lanes out = bias == nullptr ? acc[i][t] : add(acc[i][t], added);
+      if (count == 16) store(y + t * ldy + row, out);
+      else store_part(y + t * ldy + row, out, count);
+    }
+  }
+}
+
 template <class Q, int R, int T>
 void strip_tile(const StripTask& task, int64_t strip, int64_t token, const uint8_t* x) {
   const auto at = [&](const std::byte* w) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
@@ -162,16 +176,7 @@ void strip_tile(const StripTask& task, int64_t strip, int64_t token, const uint8
       for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], up[i][t]);
     }
   }
-  for (int i = 0; i < R; ++i) {
-    const int64_t row = (strip + i) * 16, rows = task.rows - row < 16 ? task.rows - row : 16;
-    const Lanes bias = task.bias == nullptr ? zero() : load_part(task.bias + row, rows);
-    for (int t = 0; t < T; ++t) {
-      float* const y = task.y + (token + t) * task.ldy + row;
-      const Lanes out = task.bias == nullptr ? acc[i][t] : add(acc[i][t], bias);
-      if (rows == 16) store(y, out);
-      else store_part(y, out, rows);
-    }
-  }
+  store_strips<R, T>(acc, strip, task.rows, task.bias, task.y + token * task.ldy, task.ldy);
 }
 
 // Tiles in groups whose bytes stay in the second-level cache while the strips pass.
