@@ -120,7 +120,7 @@ TEST(Pack, WhatTheTypeHolds) {
   }
 }
 
-// Sizes down to nothing and up to what a half scale can say: finite, and no larger than what went in.
+// Sizes down to nothing and up to what a half scale can say: never worse than zeros.
 TEST(Pack, ExtremesOfTwoAndThreeBits) {
   Random random(11);
   for (const char* name : {"Q2_K", "Q3_K"}) {
