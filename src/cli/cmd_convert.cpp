@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "cli/common_flags.h"
 #include "cli/interrupt.h"
+#include "cli/out_file.h"
 #include "cli/progress.h"
 #include "files/convert.h"
 
@@ -13,7 +14,8 @@ namespace {
 
 struct Options {
   ModelFlags model;
-  std::string to, out;
+  std::string to;
+  OutFile out;
   bool json = false;
 };
 
@@ -22,16 +24,15 @@ Result<int> convert(const Options& options) {
   SONDE_TRY(const auto checkpoint, Checkpoint::open(path));
   namespace fs = std::filesystem;
   std::error_code error;
-  const fs::path out(options.out),
+  const fs::path out(options.out.path),
       folder = fs::is_directory(path, error) ? fs::path(path) : fs::path(path).parent_path();
   const bool inside =
       options.to == "gguf" && fs::exists(out, error) &&
       fs::equivalent(folder.empty() ? "." : folder, out.has_parent_path() ? out.parent_path() : ".", error);
   if (inside || fs::equivalent(path, out, error))
     return Error{
-        .code = Code::kInvalid, .what = "--out is the model itself, or one of its files", .where = options.out};
-  if (options.to == "gguf" && fs::is_directory(out, error))
-    return Error{.code = Code::kInvalid, .what = "--out is a folder, a GGUF file is one file", .where = options.out};
+        .code = Code::kInvalid, .what = "--out is the model itself, or one of its files", .where = options.out.path};
+  if (options.to == "gguf") SONDE_CHECK(options.out.check(FileKind::kGguf));
 
   const Interrupt interrupt;
   ProgressLine line("writing", checkpoint->file_bytes(), "bytes");
@@ -39,20 +40,20 @@ Result<int> convert(const Options& options) {
     line.update(done);
     return !Interrupt::requested();
   };
-  SONDE_CHECK(options.to == "gguf" ? convert_to_gguf(*checkpoint, options.out, progress)
-                                   : convert_to_hf(*checkpoint, options.out, progress));
+  SONDE_CHECK(options.to == "gguf" ? convert_to_gguf(*checkpoint, options.out.path, progress)
+                                   : convert_to_hf(*checkpoint, options.out.path, progress));
   line.clear();
   if (options.to == "gguf") {
-    const auto written = Checkpoint::open(options.out);
+    const auto written = Checkpoint::open(options.out.path);
     if (written.ok() && (*written)->tokenizer().gguf && (*written)->tokenizer().gguf->no_normalizer)
       notice(
           "this tokenizer leaves text as it is, but GGUF's name for its splits stands for NFC: Sonde reads the file "
           "as the original, other engines may give other ids for text that is not in NFC");
   }
   if (options.json)
-    print_line({{"out", options.out}, {"format", options.to}});
+    print_line({{"out", options.out.path}, {"format", options.to}});
   else
-    notice("written: " + options.out);
+    notice("written: " + options.out.path);
   return kOk;
 }
 
@@ -60,18 +61,18 @@ Run setup(Args& args) {
   auto options = std::make_shared<Options>();
   options->model.declare(args);
   args.option("--to", options->to, "gguf: one GGUF file; hf: a Hugging Face folder");
-  args.option("-o,--out", options->out, "the file or folder to write");
+  options->out.declare(args, "-o,--out", "the file to write, or the folder: a new or an empty one");
   declare_json(args, options->json);
   return [options] {
     if (options->to != "gguf" && options->to != "hf") return usage_error("--to is gguf or hf");
-    if (options->out.empty()) return usage_error("--out is missing");
+    if (options->out.path.empty()) return usage_error("--out is missing");
     return finish(convert(*options));
   };
 }
 
 }  // namespace
 
-extern const Command cmd_convert = {"convert", "MODEL --to gguf|hf --out PATH",
+extern const Command cmd_convert = {"convert", "MODEL --to gguf|hf --out PATH [--force]",
                                     "from one published form into the other, without loss",
                                     "  sonde convert models/mini --to gguf --out mini.gguf\n"
                                     "  sonde convert model.BF16.gguf --to hf --out model/\n",

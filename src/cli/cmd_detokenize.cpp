@@ -29,10 +29,7 @@ std::string hex(std::string_view bytes) {
 
 Result<int> detokenize(const Options& options) {
   SONDE_TRY(const std::string path, options.model.path());
-  std::vector<int32_t> ids;
-  if (!options.ids->empty()) {  // no ids, no text
-    SONDE_TRY(ids, read_ids(*options.ids));
-  }
+  SONDE_TRY(const std::vector<int32_t> ids, read_ids(*options.ids, true));  // no ids, no text
   SONDE_TRY(const TextModel model, open_text_model(path));
   for (const int32_t id : ids)
     if (id >= model.tokenizer->vocab_size())

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/direct.h"
 #include "cli/interrupt.h"
+#include "cli/out_file.h"
 #include "cli/progress.h"
 #include "files/safetensors.h"
 
@@ -16,7 +17,8 @@ namespace {
 struct Options {
   ModelFlags model;
   RunFlags run;
-  std::string ids, out;
+  std::string ids;
+  OutFile out;
   bool hidden = false, json = false;
 };
 
@@ -41,6 +43,7 @@ struct Inside {
 Result<int> logits(const Options& options) {
   SONDE_TRY(const std::string path, options.model.path());
   SONDE_CHECK(options.run.check());
+  SONDE_CHECK(options.out.check(FileKind::kSafetensors));
   SONDE_TRY(const std::vector<int32_t> ids, read_ids(options.ids));
   RunFlags run = options.run;
   run.exact = true;  // what this command is for
@@ -65,7 +68,7 @@ Result<int> logits(const Options& options) {
     for (const int64_t layer : moe_layers)
       writer.declare(fmt::format("experts.{}", layer), *i32(), {tokens, config.num_experts_per_tok});
   }
-  SONDE_CHECK(writer.begin(options.out));
+  SONDE_CHECK(writer.begin(options.out.path));
 
   const Interrupt interrupt;
   const ThreadPool::Awake awake(*direct.pool);
@@ -104,7 +107,8 @@ Result<int> logits(const Options& options) {
   SONDE_CHECK(writer.finish());
   progress.clear();
   if (options.json)
-    print_line({{"out", options.out}, {"tokens", tokens}, {"vocabulary", config.vocab_size}, {"mtp_logits", draft}});
+    print_line(
+        {{"out", options.out.path}, {"tokens", tokens}, {"vocabulary", config.vocab_size}, {"mtp_logits", draft}});
   return kOk;
 }
 
@@ -112,13 +116,13 @@ Run setup(Args& args) {
   auto options = std::make_shared<Options>();
   options->model.declare(args);
   args.option("--ids", options->ids, "1,2,3; or @FILE, or - for standard input");
-  args.option("--out", options->out, "the safetensors file to write");
+  options->out.declare(args, "-o,--out", "the safetensors file to write");
   args.flag("--hidden", options->hidden, "also hidden.0 ... hidden.L, final and experts.N");
   declare_json(args, options->json);
   options->run.declare(args);
   return [options] {
     if (options->ids.empty()) return usage_error("--ids is missing");
-    if (options->out.empty()) return usage_error("--out is missing");
+    if (options->out.path.empty()) return usage_error("--out is missing");
     return finish(logits(*options));
   };
 }
@@ -126,7 +130,7 @@ Run setup(Args& args) {
 }  // namespace
 
 extern const Command cmd_logits = {
-    "logits", "MODEL --ids 1,2,3 --out FILE.safetensors [--hidden]",
+    "logits", "MODEL --ids 1,2,3 --out FILE.safetensors [--hidden] [--force]",
     "logits, hidden states and chosen experts of given ids",
     "  sonde logits model.gguf --ids 0,19923,3 --out logits.safetensors\n"
     "  sonde logits DeepSeek-V2-Lite/ --ids @ids.txt --out all.safetensors --hidden\n"

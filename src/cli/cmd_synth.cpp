@@ -8,6 +8,7 @@
 #include "cli/command.h"
 #include "cli/common_flags.h"
 #include "cli/interrupt.h"
+#include "cli/out_file.h"
 #include "cli/progress.h"
 #include "files/synth.h"
 
@@ -15,7 +16,8 @@ namespace sonde {
 namespace {
 
 struct Options {
-  std::string shape, type, out;
+  std::string shape, type;
+  OutFile out;
   std::optional<int64_t> layers;
   std::optional<uint64_t> seed;
   bool json = false;
@@ -26,10 +28,11 @@ Result<int> synth(const Options& options) {
     return usage_mistake(fmt::format("which SHAPE? One of {}", fmt::join(synth_shapes(), ", ")));
   if (options.type.empty())
     return usage_mistake(fmt::format("which --type? One of {}", fmt::join(synth_types(), ", ")));
-  if (options.out.empty()) return usage_mistake("where to? --out FILE.gguf");
+  if (options.out.path.empty()) return usage_mistake("where to? --out FILE.gguf");
+  SONDE_CHECK(options.out.check(FileKind::kGguf));
   const Interrupt interrupt;
   std::unique_ptr<ProgressLine> progress;
-  SynthOptions job{options.shape, options.type, options.out, options.layers, options.seed.value_or(0), {}};
+  SynthOptions job{options.shape, options.type, options.out.path, options.layers, options.seed.value_or(0), {}};
   job.progress = [&](int64_t done, int64_t total) {
     if (!progress) progress = std::make_unique<ProgressLine>("writing", total, "bytes");
     progress->update(done);
@@ -43,14 +46,14 @@ Result<int> synth(const Options& options) {
     return kInterrupted;
   }
   if (options.json) {
-    print_line({{"file", options.out},
+    print_line({{"file", options.out.path},
                 {"shape", options.shape},
                 {"type", options.type},
                 {"layers", report->layers},
                 {"parameters", report->parameters},
                 {"tensor_bytes", report->bytes}});
   } else {
-    print(fmt::format("{}: {} with {} layers, {} parameters, {}\n", options.out, options.shape, report->layers,
+    print(fmt::format("{}: {} with {} layers, {} parameters, {}\n", options.out.path, options.shape, report->layers,
                       count_text(static_cast<double>(report->parameters)),
                       bytes_text(static_cast<double>(report->bytes))));
   }
@@ -63,7 +66,7 @@ Run setup(Args& args) {
   static const std::string types = fmt::format("{}", fmt::join(synth_types(), ", "));
   args.positional("SHAPE", options->shape, shapes.c_str());
   args.option("--type", options->type, types.c_str());
-  args.option("--out", options->out, "the file to write");
+  options->out.declare(args, "-o,--out", "the file to write");
   args.option("--layers", options->layers, "only the first so many layers");
   args.option("--seed", options->seed, "the same seed gives the same file (default 0)");
   declare_json(args, options->json);
@@ -72,10 +75,12 @@ Run setup(Args& args) {
 
 }  // namespace
 
-extern const Command cmd_synth = {"synth", "SHAPE --type MIX --out FILE.gguf [--layers N] [--seed S] [--json]",
+extern const Command cmd_synth = {"synth",
+                                  "SHAPE --type MIX --out FILE.gguf [--layers N] [--seed S] [--force] [--json]",
                                   "a GGUF file of random weights in a published model's shape",
                                   "  sonde synth r1-distill-qwen-1.5b --type BF16 --out qwen.gguf\n"
-                                  "  sonde synth v2-lite --type F16 --out lite.gguf --layers 4\n",
+                                  "  sonde synth v2-lite --type F16 --out lite.gguf --layers 4\n"
+                                  "  sonde synth mini --type MXFP4 --out mini.gguf\n",
                                   setup};
 
 }  // namespace sonde

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <nlohmann/json.hpp>
 #include <string_view>
 #include <utility>
 
@@ -28,23 +29,42 @@ std::optional<T> number(std::string_view text) {
   return value;
 }
 
+Error no_ids(const std::string& what, const std::string& where, std::string found) {
+  return {.code = Code::kInvalid,
+          .what = what,
+          .where = where,
+          .expected = "numbers from 0 on, as in 1,2,3",
+          .found = std::move(found)};
+}
+
+// Ids between commas, spaces and brackets; between two commas there is one at least.
 Result<std::vector<int32_t>> parse_ids(std::string_view text, const std::string& where) {
   std::vector<int32_t> ids;
   constexpr std::string_view kBetween = ", \t\r\n[]";
-  for (std::size_t at = text.find_first_not_of(kBetween); at != std::string_view::npos;) {
+  bool filled = false, commas = false;  // since the last comma; in all
+  const auto empty_place = [&] {
+    const std::string after = ids.empty() ? "at its beginning" : fmt::format("after {}", ids.back());
+    return no_ids("--ids has an empty place", where, fmt::format("nothing in place {}, {}", ids.size() + 1, after));
+  };
+  for (std::size_t at = 0; at < text.size();) {
+    if (text[at] == ',') {
+      if (!filled) return empty_place();
+      filled = false, commas = true, ++at;
+      continue;
+    }
     const std::size_t end = std::min(text.find_first_of(kBetween, at), text.size());
+    if (end == at) {
+      ++at;
+      continue;
+    }
     const std::string_view word = text.substr(at, end - at);
     const auto id = number<int32_t>(word);
     if (!id || *id < 0)
-      return Error{.code = Code::kInvalid,
-                   .what = "--ids holds something that is no token id",
-                   .where = where,
-                   .expected = "numbers from 0 on, as in 1,2,3",
-                   .found = fmt::format("\"{}\"", word.substr(0, 40))};
+      return no_ids("--ids holds something that is no token id", where, fmt::format("\"{}\"", word.substr(0, 40)));
     ids.push_back(*id);
-    at = text.find_first_not_of(kBetween, end);
+    filled = true, at = end;
   }
-  if (ids.empty()) return Error{.code = Code::kInvalid, .what = "--ids holds no token ids", .where = where};
+  if (commas && !filled) return empty_place();
   return ids;
 }
 
@@ -191,13 +211,20 @@ Result<std::string> read_input(const std::string& path, int64_t limit) {
   return text;
 }
 
-Result<std::vector<int32_t>> read_ids(const std::string& text) {
+Result<std::vector<int32_t>> read_ids(const std::string& text, bool or_none) {
+  std::string list = text, where(kCommandLine);
   if (text == "-" || (!text.empty() && text.front() == '@')) {
     const std::string path = text == "-" ? text : text.substr(1);
-    SONDE_TRY(const std::string list, read_input(path));
-    return parse_ids(list, path == "-" ? "standard input" : path);
+    SONDE_TRY(list, read_input(path));
+    where = path == "-" ? "standard input" : path;
   }
-  return parse_ids(text, std::string(kCommandLine));
+  if (list.starts_with('{')) {  // a line of `sonde tokenize --json`
+    const auto line = nlohmann::json::parse(list, nullptr, false);
+    if (line.is_object() && line.contains("ids")) list = line["ids"].dump();
+  }
+  SONDE_TRY(std::vector<int32_t> ids, parse_ids(list, where));
+  if (ids.empty() && !or_none) return no_ids("--ids holds no token ids", where, "none");
+  return ids;
 }
 
 }  // namespace sonde

@@ -47,8 +47,9 @@ Error usage_mistake(const std::string& message);
 Result<std::string> embedded_default();
 Result<std::unique_ptr<Engine>> open_engine(const std::string& path, EngineOptions options);
 
-// "1,2,3", "[1, 2, 3]", "1 2 3", "@FILE" that holds such a list, or "-" for standard input.
-Result<std::vector<int32_t>> read_ids(const std::string& text);
+// "1,2,3", "[1, 2, 3]", "1 2 3", {"ids": [1, 2, 3]}, "@FILE" that holds such a list, or "-" for standard input. No ids
+// at all are an error unless `or_none`.
+Result<std::vector<int32_t>> read_ids(const std::string& text, bool or_none = false);
 // A whole file; "-" is standard input. At most `limit` bytes.
 Result<std::string> read_input(const std::string& path, int64_t limit = int64_t{1} << 32);
 

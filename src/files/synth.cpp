@@ -93,7 +93,10 @@ class Job {
 
  private:
   const Type& type_of(const SynthTensor& t) const {
-    return type_in_mix(mix_, {t.name, static_cast<int64_t>(t.shape.size()), t.shape.back(), layers_, shape_.tied});
+    const int64_t dims = static_cast<int64_t>(t.shape.size());
+    return type_in_mix(mix_,
+                       {t.name, dims, t.shape.back(), layers_, shape_.tied, shape_.latent ? shape_.latent->experts : 0,
+                        shape_.heads / (shape_.latent ? 1 : shape_.key_heads)});
   }
 
   Status room() const {
@@ -130,8 +133,8 @@ class Job {
     const Type& type = type_of(t);
     const Pools::Pool& pool = pools_.of(type, t.deviation);
     const int64_t cols = t.shape.back();
-    if (cols % pool.chunk != 0 || cols / pool.chunk < 2)
-      return file_error(Code::kInternal, t.name, "rows do not come apart into chunks");
+    const bool drawn = cols % pool.chunk != 0 || cols / pool.chunk < 2;  // too short for chunks: each row by itself
+    std::vector<float> values(static_cast<std::size_t>(drawn ? cols : 0));
     int64_t rows = 1;
     for (std::size_t d = 0; d + 1 < t.shape.size(); ++d) rows *= t.shape[d];
     const auto row_bytes = static_cast<std::size_t>(type.row_bytes(cols));
@@ -139,8 +142,13 @@ class Job {
     piece_.resize(std::max<std::size_t>(1, kPiece / row_bytes) * row_bytes);
     std::size_t used = 0;
     for (int64_t row = 0; row < rows; ++row) {
+      if (drawn) {
+        for (float& v : values) v = static_cast<float>(random.normal() * t.deviation);
+        type.pack(values.data(), cols / type.block, piece_.data() + used);
+        used += row_bytes;
+      }
       const uint32_t spelt = scatter(start + static_cast<uint32_t>(row));
-      for (int64_t c = 0; c < cols / pool.chunk; ++c) {
+      for (int64_t c = 0; c < cols / pool.chunk && !drawn; ++c) {
         const uint32_t pick = c < 2 ? spelt >> c * kPoolBits : random.next_u32();
         const std::byte* chunk = pool.bytes.data() + (pick & (kPool - 1)) * pool.chunk_bytes;
         std::copy_n(chunk, pool.chunk_bytes, piece_.data() + used);

@@ -40,6 +40,33 @@ const SynthShape kShapes[] = {
                       .scale = 1,
                       .log_multiplier = 0.0707,
                       .sigmoid = false}},
+    {.name = "v2",
+     .architecture = "deepseek2",
+     .layers = 60,
+     .hidden = 5120,
+     .intermediate = 12288,
+     .heads = 128,
+     .key_heads = 128,
+     .head_dim = 192,
+     .vocabulary = 102400,
+     .context = 163840,
+     .rope_base = 1e4,
+     .epsilon = 1e-6,
+     .latent = Latent{.q_rank = 1536,
+                      .kv_rank = 512,
+                      .nope = 128,
+                      .rope = 64,
+                      .value = 128,
+                      .dense_layers = 1,
+                      .experts = 160,
+                      .used = 6,
+                      .shared = 2,
+                      .width = 1536,
+                      .groups = 8,
+                      .groups_used = 3,
+                      .scale = 16,
+                      .log_multiplier = 0.1,
+                      .sigmoid = false}},
     {.name = "v3",
      .architecture = "deepseek2",
      .layers = 61,
@@ -81,6 +108,20 @@ const SynthShape kShapes[] = {
      .epsilon = 1e-6,
      .biases = true,
      .latent = {}},
+    {.name = "r1-distill-qwen-7b",
+     .architecture = "qwen2",
+     .layers = 28,
+     .hidden = 3584,
+     .intermediate = 18944,
+     .heads = 28,
+     .key_heads = 4,
+     .head_dim = 128,
+     .vocabulary = 152064,
+     .context = 131072,
+     .rope_base = 1e4,
+     .epsilon = 1e-6,
+     .biases = true,
+     .latent = {}},
     {.name = "r1-distill-llama-8b",
      .architecture = "llama",
      .layers = 32,
@@ -109,6 +150,34 @@ const SynthShape kShapes[] = {
      .epsilon = 1e-5,
      .tied = true,
      .latent = {}},
+    {.name = "mini",
+     .architecture = "deepseek2",
+     .layers = 5,
+     .hidden = 192,
+     .intermediate = 512,
+     .heads = 6,
+     .key_heads = 6,
+     .head_dim = 48,
+     .vocabulary = 1024,
+     .context = 2048,
+     .rope_base = 1e4,
+     .epsilon = 1e-6,
+     .mtp_layers = 1,
+     .latent = Latent{.q_rank = 96,
+                      .kv_rank = 64,
+                      .nope = 32,
+                      .rope = 16,
+                      .value = 32,
+                      .dense_layers = 1,
+                      .experts = 8,
+                      .used = 2,
+                      .shared = 1,
+                      .width = 128,
+                      .groups = 1,
+                      .groups_used = 1,
+                      .scale = 1.5,
+                      .log_multiplier = 0,
+                      .sigmoid = true}},
 };
 
 class Tensors {
@@ -167,6 +236,17 @@ void experts(const SynthShape& s, const Latent& l, Tensors& t) {
   feed_forward(s, "_shexp", l.width * l.shared, t);
 }
 
+// What multi-token prediction puts before and after its block: DeepSeek-V3, section 2.2. The checkpoints repeat the
+// embedding and the head there.
+void prediction(const SynthShape& s, Tensors& t) {
+  t.norm("nextn.enorm", s.hidden);
+  t.norm("nextn.hnorm", s.hidden);
+  t.matrix("nextn.eh_proj", {s.hidden, 2 * s.hidden});
+  t.matrix("nextn.embed_tokens", {s.vocabulary, s.hidden});
+  t.matrix("nextn.shared_head_head", {s.vocabulary, s.hidden});
+  t.norm("nextn.shared_head_norm", s.hidden);
+}
+
 }  // namespace
 
 std::span<const SynthShape> all_synth_shapes() { return kShapes; }
@@ -177,15 +257,16 @@ std::vector<SynthTensor> synth_tensors(const SynthShape& s, int64_t layers) {
   t.norm("output_norm", s.hidden);
   if (!s.tied) t.matrix("output", {s.vocabulary, s.hidden});
   if (s.llama3_factors) t.out.push_back({"rope_freqs.weight", {s.head_dim / 2}, Fill::kRopeFactors, 0});
-  for (int64_t layer = 0; layer < layers; ++layer) {
+  for (int64_t layer = 0; layer < layers + s.mtp_layers; ++layer) {
     t.prefix = fmt::format("blk.{}.", layer);
+    if (layer >= layers) prediction(s, t);
     t.norm("attn_norm", s.hidden);
     if (s.latent)
       latent_attention(s, *s.latent, t);
     else
       grouped_attention(s, t);
     t.norm("ffn_norm", s.hidden);
-    if (s.latent && layer >= s.latent->dense_layers)
+    if (s.latent && (layer >= s.latent->dense_layers || layer >= layers))
       experts(s, *s.latent, t);
     else
       feed_forward(s, "", s.intermediate, t);
@@ -199,7 +280,7 @@ void set_shape_keys(const SynthShape& s, int64_t layers, GgufWriter& out) {
   const auto real = [&](std::string_view name, double x) { out.set_f32(key(name), static_cast<float>(x)); };
   out.set_text("general.architecture", s.architecture);
   out.set_text("general.type", "model");
-  size("block_count", layers);
+  size("block_count", layers + s.mtp_layers);
   size("context_length", s.context);
   size("embedding_length", s.hidden);
   size("feed_forward_length", s.intermediate);
@@ -234,6 +315,8 @@ void set_shape_keys(const SynthShape& s, int64_t layers, GgufWriter& out) {
     size("expert_group_count", l.groups);
     size("expert_group_used_count", l.groups_used);
   }
+  if (s.mtp_layers > 0) size("nextn_predict_layers", s.mtp_layers);
+  if (l.log_multiplier == 0) return;
   out.set_text(key("rope.scaling.type"), "yarn");
   real("rope.scaling.factor", 40);
   size("rope.scaling.original_context_length", 4096);

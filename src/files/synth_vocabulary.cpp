@@ -67,6 +67,13 @@ constexpr Named kV3[] = {{0, BOS},
                          {128812, kToolTokens[6], kUserDefined},
                          {128813, kToolTokens[7], kUserDefined},
                          {128814, kToolTokens[8], kUserDefined}};
+constexpr Named kMini[] = {{0, BOS},
+                           {1, EOS},
+                           {2, "<｜▁pad▁｜>"},
+                           {1020, "<｜User｜>"},
+                           {1021, "<｜Assistant｜>"},
+                           {1022, "<think>", kUserDefined},
+                           {1023, "</think>", kUserDefined}};
 constexpr Named kQwen[] = {
     {151643, EOS},       {151644, "<｜User｜>", kUserDefined}, {151645, "<｜Assistant｜>", kUserDefined}, {151646, BOS},
     {151647, "<|EOT|>"}, {151648, "<think>", kUserDefined},    {151649, "</think>", kUserDefined}};
@@ -109,11 +116,14 @@ constexpr std::string_view kChatMl =
 
 constexpr Layout kLayouts[] = {
     {"v2-lite", "deepseek-llm", 0, 100000, kV2, "", 100000, 100001, 100001, true, kV2Template},
+    {"v2", "deepseek-llm", 0, 100000, kV2, "", 100000, 100001, 100001, true, kV2Template},
     {"v3", "deepseek-v3", 3, 128000, kV3, "<｜place▁holder▁no▁{}｜>", 0, 1, 2, true, kV3Template},
     {"r1-distill-qwen-1.5b", "deepseek-r1-qwen", 0, 151643, kQwen, "", 151646, 151643, 151643, true, kR1Template},
+    {"r1-distill-qwen-7b", "deepseek-r1-qwen", 0, 151643, kQwen, "", 151646, 151643, 151643, true, kR1Template},
     {"r1-distill-llama-8b", "llama-bpe", 0, 128000, kLlama, "<|reserved_special_token_{}|>", 128000, 128001, 128001,
      true, kR1Template},
     {"smollm2-135m", "smollm", 17, 49152, kSmol, "", 1, 2, 2, false, kChatMl},
+    {"mini", "qwen2", 3, 1020, kMini, "", 0, 1, 2, true, kR1Template},
 };
 #undef BOS
 #undef EOS

@@ -225,8 +225,8 @@ TEST(Generate, IdsNeedNoTokenizerThatThisProgramKnows) {
   ASSERT_NE(at, std::string::npos);
   file.replace(at, 16, "deepseek-r9-qwen");
   write(folder / "unknown.gguf", file);
-  const Ran ids = run({"generate", folder / "unknown.gguf", "--ids", "5,6,7", "--max-tokens", "4", "--temperature", "0",
-                       "--json"});
+  const Ran ids =
+      run({"generate", folder / "unknown.gguf", "--ids", "5,6,7", "--max-tokens", "4", "--temperature", "0", "--json"});
   ASSERT_EQ(ids.code, 0) << ids.err;
   EXPECT_TRUE(ids.json()["text"].is_null());
   EXPECT_EQ(ids.json()["ids"], run({"generate", find_golden("gguf/qwen2.Q4_0.gguf"), "--ids", "5,6,7", "--max-tokens",
@@ -304,6 +304,45 @@ TEST(Convert, GivesTheSameModelInTheOtherForm) {
   EXPECT_EQ(run(one).json()["ids"], run(two).json()["ids"]);
   EXPECT_EQ(run({"inspect", folder / "mini.gguf", "--json"}).json()["parameters"],
             run({"inspect", mini(), "--json"}).json()["parameters"]);
+}
+
+// A file of another kind stays as it is unless --force is given; one of the same kind, or an empty one, is replaced.
+TEST(Out, OverwritesItsOwnKindAlone) {
+  const Folder folder;
+  const std::string text = "notes that nobody wants to lose\n";
+  const std::vector<std::vector<std::string>> commands = {{"convert", mini(), "--to", "gguf"},
+                                                          {"synth", "mini", "--type", "BF16", "--layers", "1"},
+                                                          {"logits", mini(), "--ids", "1,2"}};
+  for (std::vector<std::string> args : commands) {
+    SCOPED_TRACE(args[0]);
+    const std::string out = folder / "out";
+    args.insert(args.end(), {"--out", out});
+    const auto forced = [&] {
+      auto all = args;
+      all.push_back("--force");
+      return run(all);
+    };
+    write(out, text);
+    expect_one_error(run(args), 1, "--force");
+    EXPECT_EQ(contents(out), text);
+    ASSERT_EQ(forced().code, 0);
+    const std::string whole = contents(out);
+    EXPECT_NE(whole, text);
+    EXPECT_EQ(run(args).code, 0);  // now of its kind
+    EXPECT_EQ(contents(out).size(), whole.size());
+    write(out, "");
+    EXPECT_EQ(run(args).code, 0);
+    EXPECT_EQ(contents(out).size(), whole.size());
+    std::filesystem::remove(out);
+    std::filesystem::create_directory(out);
+    expect_one_error(forced(), 1, "folder");
+    std::filesystem::remove(out);
+    std::filesystem::create_symlink("/dev/null", out);
+    expect_one_error(forced(), 1, "no file");
+    std::filesystem::remove(out);
+  }
+  write(folder / "model.gguf", "GGUF");
+  expect_one_error(run({"logits", mini(), "--ids", "1", "--out", folder / "model.gguf"}), 1, "another kind");
 }
 
 TEST(Plan, SaysWhatFitsAndRefusesWhatDoesNot) {

@@ -57,6 +57,37 @@ TEST(Text, HalfACharacterIsReplacedInTextAndExactInBytes) {
   expect_one_error(run({"detokenize", mini(), "--ids", "99999999"}), 1, "99999999");
 }
 
+TEST(Detokenize, TakesEveryFormOfAListAndNamesAnEmptyPlace) {
+  const std::string text = run({"detokenize", mini(), "--ids", "100,200,300"}).out;
+  EXPECT_FALSE(text.empty());
+  for (const char* list : {"[100, 200, 300]", "100 200 300", " 100 , 200\n,300\n", "{\"ids\": [100,200,300]}"}) {
+    SCOPED_TRACE(list);
+    EXPECT_EQ(run({"detokenize", mini(), "--ids", list}).out, text);
+    EXPECT_EQ(run({"detokenize", mini(), "--ids", "-"}, {.input = list}).out, text);
+  }
+  expect_one_error(run({"detokenize", mini(), "--ids", "1,,2"}), 2, "place 2, after 1");
+  expect_one_error(run({"detokenize", mini(), "--ids", "1,2,"}), 2, "place 3, after 2");
+  expect_one_error(run({"detokenize", mini(), "--ids", ",1"}), 2, "place 1, at its beginning");
+  expect_one_error(run({"detokenize", mini(), "--ids", "-"}, {.input = "[4, ,5]"}), 1, "place 2, after 4");
+  expect_one_error(run({"logits", mini(), "--ids", "1,,2", "--out", "/nowhere/x"}), 2, "place 2");
+}
+
+TEST(Detokenize, NoTextIsNoIdsAndBack) {
+  const Ran plain = run({"tokenize", mini(), "--text", ""}), json = run({"tokenize", mini(), "--text", "", "--json"});
+  ASSERT_EQ(plain.code, 0) << plain.err;
+  ASSERT_EQ(json.code, 0) << json.err;
+  EXPECT_EQ(json.json()["ids"], Json::array());
+  for (const std::string& list : {plain.out, json.out, std::string(), std::string("[]")}) {
+    SCOPED_TRACE(list);
+    const Ran back = run({"detokenize", mini(), "--ids", "-"}, {.input = list});
+    EXPECT_EQ(back.code, 0) << back.err;
+    EXPECT_EQ(back.out, "");
+    EXPECT_EQ(run({"detokenize", mini(), "--ids", "-", "--json"}, {.input = list}).json()["text"], "");
+  }
+  EXPECT_EQ(run({"detokenize", mini(), "--ids", ""}).code, 0);
+  expect_one_error(run({"logits", mini(), "--ids", "-", "--out", "/nowhere/x"}, {.input = "\n"}), 1, "no token ids");
+}
+
 TEST(Text, BrokenLinesAreAnsweredInTheirPlace) {
   const std::string input =
       "{\"text\": \"one\", \"unknown\": [1]}\n{\"text\": 5}\nno json\n\n[1]\n{\"text\": \"two\"}\n{}\n" +

@@ -93,6 +93,53 @@ TEST(Pack, RoundTrip) {
   }
 }
 
+// What a type can hold comes back as it was: runs of 16 with the lowest code in each, scales from end to end.
+std::vector<float> held(int low, int high, int first_scale, int last_scale, float step, int last_min, float min_step) {
+  std::vector<float> values;
+  for (int r = 0; r < 16; ++r) {
+    const int scale = r == 0 ? first_scale : r == 1 ? last_scale : r, min = r == 0 ? last_min : r % (last_min + 1);
+    for (int k = 0; k < 16; ++k) {
+      const int code = low + (k == 0 ? 0 : (5 * k + r) % (high - low + 1));
+      values.push_back(step * float(scale) * float(code) - min_step * float(min));
+    }
+  }
+  return values;
+}
+TEST(Pack, WhatTheTypeHolds) {
+  const std::pair<const char*, std::vector<float>> cases[] = {
+      {"Q2_K", held(0, 3, 15, 1, 0x1p-7f, 15, 0x1p-8f)},  // scales and mins of 4 bits
+      {"Q3_K", held(-4, 3, -32, 31, 0x1p-9f, 0, 0)},      // signed scales of 6 bits
+      {"Q6_K", held(-32, 31, -128, 127, 0x1p-9f, 0, 0)},  // signed scales of 8 bits
+  };
+  for (const auto& [name, values] : cases) {
+    SCOPED_TRACE(name);
+    const Type& type = *type_by_name(name);
+    const auto back = unpack(type, pack(type, values));
+    ASSERT_EQ(back.size(), values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) EXPECT_EQ(back[i], values[i]) << i;
+  }
+}
+
+// Sizes down to nothing and up to what a half scale can say: never worse than zeros.
+TEST(Pack, ExtremesOfTwoAndThreeBits) {
+  Random random(11);
+  for (const char* name : {"Q2_K", "Q3_K"}) {
+    const Type& type = *type_by_name(name);
+    for (const float size : {1e-30f, 1e-12f, 1e-6f, 1.0f, 1e4f}) {
+      SCOPED_TRACE(name);
+      SCOPED_TRACE(size);
+      std::vector<float> values(1024);
+      double power = 0;
+      for (float& v : values) v = size * float(random.normal()), power += double(v) * double(v);
+      const auto back = unpack(type, pack(type, values));
+      double error = 0;
+      for (std::size_t i = 0; i < values.size(); ++i) error += std::pow(double(back[i]) - double(values[i]), 2);
+      EXPECT_LE(error, power * (size < 1e-5f ? 1.0 : 0.12));  // scales are halves: below 2^-24 all is zero
+    }
+    for (const float v : unpack(type, pack(type, std::vector<float>(256, -3.0f)))) EXPECT_NEAR(v, -3.0f, 3 * 0x1p-4f);
+  }
+}
+
 TEST(Pack, HalvesRoundToEven) {
   const std::map<float, uint16_t> cases = {{1.0f + 0x1p-11f, 0x3C00},
                                            {1.0f + 0x1.8p-10f, 0x3C02},

@@ -48,26 +48,29 @@ inline AffineRun affine_run(const float* x, int n, int top) {
   return best;
 }
 
-// A block of eight such runs: writes d and dmin to p, the codes (0 ... top) to `codes`, and returns scales and mins.
-inline KScales affine_block(const float* x, int top, uint8_t* p, uint8_t* codes) {
-  AffineRun runs[8];
+// A block of such runs of 256 / kRuns values: writes d and dmin to p, each run's scale and min (0 ... levels) and the
+// codes (0 ... top).
+template <int kRuns>
+inline void affine_block(const float* x, int top, int levels, uint8_t* p, uint8_t* scales, uint8_t* mins,
+                         uint8_t* codes) {
+  constexpr int kRun = 256 / kRuns;
+  const float most = float(levels);
+  AffineRun runs[kRuns];
   float scale = 0, min = 0;
-  for (int r = 0; r < 8; ++r) {
-    runs[r] = affine_run(x + 32 * r, 32, top);
+  for (int r = 0; r < kRuns; ++r) {
+    runs[r] = affine_run(x + kRun * r, kRun, top);
     scale = runs[r].scale > scale ? runs[r].scale : scale;
     min = runs[r].min > min ? runs[r].min : min;
   }
-  store(p, float_to_half(scale / 63.0f));
-  store(p + 2, float_to_half(min / 63.0f));
+  store(p, float_to_half(scale / most));
+  store(p + 2, float_to_half(min / most));
   const float d = half(p), dmin = half(p + 2);
-  KScales s;
-  for (int r = 0; r < 8; ++r) {
-    s.scale[r] = uint8_t(scale > 0 ? clamped(runs[r].scale / scale * 63.0f + 0.5f, 0, 63) : 0);
-    s.min[r] = uint8_t(min > 0 ? clamped(runs[r].min / min * 63.0f + 0.5f, 0, 63) : 0);
-    const float step = d * float(s.scale[r]), m = dmin * float(s.min[r]), inverse = step > 0 ? 1.0f / step : 0.0f;
-    for (int k = 32 * r; k < 32 * r + 32; ++k) codes[k] = uint8_t(clamped((x[k] + m) * inverse + 0.5f, 0, top));
+  for (int r = 0; r < kRuns; ++r) {
+    scales[r] = uint8_t(scale > 0 ? clamped(runs[r].scale / scale * most + 0.5f, 0, levels) : 0);
+    mins[r] = uint8_t(min > 0 ? clamped(runs[r].min / min * most + 0.5f, 0, levels) : 0);
+    const float step = d * float(scales[r]), m = dmin * float(mins[r]), inverse = step > 0 ? 1.0f / step : 0.0f;
+    for (int k = kRun * r; k < kRun * (r + 1); ++k) codes[k] = uint8_t(clamped((x[k] + m) * inverse + 0.5f, 0, top));
   }
-  return s;
 }
 
 // The scale of n <= 32 values whose codes run from -extent to extent - 1 (either sign); errors weigh x^2.
@@ -78,17 +81,38 @@ inline float symmetric_scale(const float* x, int n, int extent) {
   }
   if (largest < 1e-15f) return 0;
   float best = 0, best_gain = -1;
-  for (int step = -9; step <= 9; ++step) {
-    const float inverse = -(float(extent) + 0.1f * float(step)) / extreme;
+  const auto fit = [&](float inverse) {
     float sum_xl = 0, sum_l2 = 0;
     for (int k = 0; k < n; ++k) {
       const float code = float(clamped(__builtin_roundf(x[k] * inverse), -extent, extent - 1)), w = x[k] * x[k];
       sum_xl += w * x[k] * code, sum_l2 += w * code * code;
     }
-    // The fit takes sum_xl^2 / sum_l2 off the error.
-    if (sum_l2 > 0 && sum_xl * sum_xl > best_gain * sum_l2) best = sum_xl / sum_l2, best_gain = sum_xl * best;
-  }
+    // The fit takes sum_xl^2 / sum_l2 off the error. What is better by rounding alone is not better.
+    if (sum_l2 > 0 && sum_xl * sum_xl > best_gain * 1.00001f * sum_l2)
+      best = sum_xl / sum_l2, best_gain = sum_xl * best;
+  };
+  fit(-float(extent) / extreme);
+  for (int step = -9; step <= 9; ++step) fit(-(float(extent) + 0.1f * float(step)) / extreme);
   return best;
+}
+
+// A block of sixteen such runs: writes d to p, each run's scale plus `levels` (0 ... 2 levels - 1; the largest becomes
+// -levels) and the codes plus `extent`.
+inline void symmetric_block(const float* x, int extent, int levels, uint8_t* p, uint8_t* scales, uint8_t* codes) {
+  float runs[16], extreme = 0;
+  for (int r = 0; r < 16; ++r) {
+    runs[r] = symmetric_scale(x + 16 * r, 16, extent);
+    if (__builtin_fabsf(runs[r]) > __builtin_fabsf(extreme)) extreme = runs[r];
+  }
+  store(p, float_to_half(extreme / -float(levels)));
+  const float d = half(p), inverse = d != 0 ? 1.0f / d : 0.0f;
+  for (int r = 0; r < 16; ++r) {
+    const int scale = clamped(__builtin_roundf(runs[r] * inverse), -levels, levels - 1);
+    const float step = d * float(scale), per_step = step != 0 ? 1.0f / step : 0.0f;
+    for (int k = 16 * r; k < 16 * r + 16; ++k)
+      codes[k] = uint8_t(clamped(__builtin_roundf(x[k] * per_step), -extent, extent - 1) + extent);
+    scales[r] = uint8_t(scale + levels);
+  }
 }
 
 }  // namespace sonde::quant::SONDE_ISA

@@ -13,7 +13,6 @@ struct Mix {
   std::string_view name;  // "Q4_K_M"
   int file_type;          // general.file_type
   std::string_view base;  // what most matrices get
-  bool more;              // some tensors of some layers get a better type
 };
 
 struct MixTensor {
@@ -21,6 +20,9 @@ struct MixTensor {
   int64_t dims, cols;     // cols: the innermost dimension
   int64_t layers;         // of the model
   bool tied;              // the embedding is the output matrix too
+  // Of the model: routed experts (0: none), and query heads that share a key head (in files that keep latent keys and
+  // values apart by heads, all of them: the latent is the one key).
+  int64_t experts = 0, queries_per_key = 1;
 };
 
 std::span<const Mix> all_mixes();

@@ -43,15 +43,18 @@ struct Q4_K {
   [[gnu::always_inline]] static inline void sixteen(const std::byte* block, const Steps& s, int c, Out out) {
     const UCodes q = load_codes(as_bytes(block) + 16 + 32 * (c / 4) + 16 * (c % 2));
     const Affine a = affine(s.step[c / 2], s.shift[8 + c / 2]);
-    if (c / 2 % 2 == 0) emit_low(q, a, out);
-    else emit_high(q, a, out);
+    if (c / 2 % 2 == 0)
+      emit_low(q, a, out);
+    else
+      emit_high(q, a, out);
   }
 
   static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {
     uint8_t* p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
       uint8_t codes[256];
-      const KScales s = affine_block(x, 15, p, codes);
+      KScales s;
+      affine_block<8>(x, 15, 63, p, s.scale, s.min, codes);
       k_scales_store(s, p + 4);
       for (int c = 0; c < 4; ++c) {
         for (int k = 0; k < 32; ++k) p[16 + 32 * c + k] = uint8_t(codes[64 * c + k] | codes[64 * c + 32 + k] << 4);

@@ -52,7 +52,8 @@ struct Q5_K {
     uint8_t* p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
       uint8_t codes[256];
-      const KScales s = affine_block(x, 31, p, codes);
+      KScales s;
+      affine_block<8>(x, 31, 63, p, s.scale, s.min, codes);
       k_scales_store(s, p + 4);
       __builtin_memset(p + 16, 0, 32);
       for (int c = 0; c < 4; ++c) {

@@ -60,30 +60,17 @@ struct Q6_K {
   static void pack(const float* __restrict x, int64_t n, std::byte* blocks) {
     uint8_t* p = as_bytes(blocks);
     for (int64_t b = 0; b < n; ++b, p += kBytes, x += kBlock) {
-      float scales[16], extreme = 0;  // the largest scale becomes -128
-      for (int r = 0; r < 16; ++r) {
-        scales[r] = symmetric_scale(x + 16 * r, 16, 32);
-        if (__builtin_fabsf(scales[r]) > __builtin_fabsf(extreme)) extreme = scales[r];
-      }
-      const uint16_t d16 = float_to_half(extreme / -128.0f);
-      const float d = half_to_float(d16), inverse = d != 0 ? 1.0f / d : 0.0f;
-      uint32_t codes[256];
-      for (int r = 0; r < 16; ++r) {
-        const int scale = clamped(__builtin_roundf(scales[r] * inverse), -128, 127);
-        const float step = d * float(scale), per_step = step != 0 ? 1.0f / step : 0.0f;
-        for (int k = 0; k < 16; ++k)
-          codes[16 * r + k] = uint32_t(clamped(__builtin_roundf(x[16 * r + k] * per_step), -32, 31) + 32);
-        p[192 + r] = uint8_t(int8_t(scale));
-      }
+      uint8_t scales[16], codes[256];
+      symmetric_block(x, 32, 128, p + 208, scales, codes);
+      for (int r = 0; r < 16; ++r) p[192 + r] = uint8_t(scales[r] - 128);
       for (int h = 0; h < 2; ++h) {
         for (int k = 0; k < 32; ++k) {
-          const uint32_t* q = codes + 128 * h + k;
+          const uint8_t* q = codes + 128 * h + k;
           p[64 * h + k] = uint8_t((q[0] & 15) | (q[64] & 15) << 4);
           p[64 * h + 32 + k] = uint8_t((q[32] & 15) | (q[96] & 15) << 4);
           p[128 + 32 * h + k] = uint8_t(q[0] >> 4 | q[32] >> 4 << 2 | q[64] >> 4 << 4 | q[96] >> 4 << 6);
         }
       }
-      store(p + 208, d16);
     }
   }
 };
