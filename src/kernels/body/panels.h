@@ -244,7 +244,7 @@ void multiply_panels(const PanelTask& task, int64_t begin, int64_t end, std::byt
     with_count<kStripTokens>(tile_start(task.m, tile + 1) - token, [&]<int T>() {
       int64_t i = 0;
       const auto strips = [&]<int R>() {
-        for (const uint8_t* const end = next + part; next < end; next += 64) __builtin_prefetch(next);
+        for (const uint8_t* const stop = next + part; next < stop; next += 64) __builtin_prefetch(next);
         panel_strips<R, T>(task, w + i * bytes, up == nullptr ? nullptr : up + i * bytes, begin + i, token, x);
         i += R;
       };
