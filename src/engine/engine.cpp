@@ -329,7 +329,7 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
   const ScheduleOptions schedule{.max_batch = options.max_batch,
                                  .prefill_chunk = options.prefill_chunk,
                                  .absorbed_prompt = options.reproducible,
-                                 .one_form = options.reproducible || model.one_form()};
+                                 .one_form = options.reproducible || !model.config().is_mla()};
   return std::unique_ptr<Engine>(
       std::make_unique<EngineLoop>(std::move(parts), std::move(options), std::move(pages), schedule));
 }

@@ -38,10 +38,6 @@ void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_
 
 // Several products at once, so that small ones share a fork-join (experts, q/k/v, gate and up). Each as matmul().
 // With `up` (of w's shape): y = silu(x w^T) * (x up^T), silu(z) = z / (1 + exp(-z)), and no bias.
-// kPanels is for prompts: where the processor gains by it, weights of every type but F32 and F64 are rounded to bytes as
-// well, 128 columns of a row with one scale (to 1/254 of their largest magnitude, or 3/508 from a packed form). Each row
-// of y is the same bits for any m there too, but others than by kStored.
-enum class Form { kStored, kPanels };
 struct Product {
   Matrix w;
   const float* x;
@@ -51,7 +47,7 @@ struct Product {
   const float* bias = nullptr;
   Matrix up = {};
 };
-void matmul(ThreadPool& pool, std::span<const Product> products, Form form = Form::kStored);
+void matmul(ThreadPool& pool, std::span<const Product> products);
 
 // dot() as defined above.
 float dot(const float* a, const float* b, int64_t n);

@@ -130,16 +130,17 @@ using kernels::StripTask;
 using kernels::StripType;
 
 const StripType& strip_type(const Matrix& w) { return kernels::table().strips[index_of(w.type)]; }
-bool in_integers(const Product& p) { return p.w.packed != nullptr && (!p.up || (p.up.packed != nullptr && p.up.type == p.w.type)); }
+bool in_integers(const Matrix& w) { return w.packed != nullptr || w.by_values; }
+bool in_integers(const Product& p) {
+  return in_integers(p.w) && (!p.up || (in_integers(p.up) && p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed)));
+}
 
 // Products of equal x share its bytes, where their types want the same.
 class RoundedInputs {
  public:
-  explicit RoundedInputs(bool panels) : panels_(panels) {}
-
   // The number of the input of p, which is kept from here on.
   std::size_t add(const Product& p) {
-    const StripType& type = panels_ ? StripType{} : strip_type(p.w);
+    const StripType& type = strip_type(p.w);
     const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, nullptr};
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
@@ -164,114 +165,103 @@ class RoundedInputs {
     if (int64_t(bytes_.size()) < bytes) bytes_.resize(std::size_t(bytes));
     std::byte* at = bytes_.data();
     for (StripInput& in : inputs_) in.out = at, at += bytes_of(in);
-    const auto round = panels_ ? table.panels->round : table.round_tiles;
     const auto part = [&](int64_t begin, int64_t end, int) {
-      tiles.each(begin, end, [&](int64_t i, int64_t first, int64_t last) { round(inputs_[std::size_t(i)], first, last); });
+      tiles.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
+        table.round_tiles(inputs_[std::size_t(i)], first, last);
+      });
     };
     if (values < kSmall) return part(0, tiles.total(), 0);
     pool.share(tiles.total(), 1, part);
   }
 
  private:
-  int64_t bytes_of(const StripInput& in) const {
-    const int64_t token = panels_ ? kernels::table().panels->input_bytes(in.cols) : in.cols / 32 * (36 + 4 * in.halves);
-    return (in.m * token + 63) / 64 * 64;
+  static int64_t bytes_of(const StripInput& in) {
+    return (in.m * ((in.cols + 31) / 32) * (36 + 4 * in.halves) + 63) / 64 * 64;
   }
 
-  bool panels_;
   std::vector<StripInput> inputs_;
   AlignedVector<std::byte> bytes_;
 };
 
 int64_t strips_of(int64_t rows) { return (rows + 15) / 16; }
 
-void matmul_strips(ThreadPool& pool, std::span<const Product> products) {
-  struct Task {
-    StripTask task;
-    const StripType* type;
-    std::size_t input;
-  };
-  thread_local RoundedInputs inputs(false);
-  thread_local std::vector<Task> tasks;
+struct IntegerTask {
+  StripTask strips;
+  kernels::PanelTask panels;
+  const StripType* type;  // null: panels
+  std::size_t input;
+  int64_t strip_count, grain;  // strips of a unit
+};
+
+IntegerTask integer_task(const Product& p) {
+  IntegerTask t{};
+  t.strip_count = strips_of(p.w.rows);
+  if (p.w.packed == nullptr) {
+    const auto stored = [](const Matrix& w) { return w ? task_of({w, nullptr, 0, 0, nullptr, 0}) : MatmulTask{}; };
+    t.panels = {stored(p.w), stored(p.up), nullptr, p.m, p.y, p.ldy, p.bias};
+  } else {
+    t.strips = {p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
+    t.type = &strip_type(p.w);
+  }
+  return t;
+}
+
+void matmul_integers(ThreadPool& pool, std::span<const Product> products) {
+  constexpr int64_t kPanels = 384 << 10;  // bytes of a unit's panels, which stay in the second-level cache
+  thread_local RoundedInputs inputs;
+  thread_local std::vector<IntegerTask> tasks;
   inputs.clear(), tasks.clear();
-  int64_t strips = 0, most = 0, bytes = 0;
+  int64_t strips = 0, bytes = 0, work = 0;
   for (const Product& p : products) {
     if (p.m == 0 || !in_integers(p)) continue;
-    const StripTask task{p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
-    tasks.push_back({task, &strip_type(p.w), inputs.add(p)});
-    strips += strips_of(p.w.rows), most = std::max(most, p.m);
-    bytes += strips_of(p.w.rows) * p.w.strip_bytes * (p.up ? 2 : 1);
+    tasks.push_back(integer_task(p));
+    tasks.back().input = inputs.add(p);
+    const int64_t stored = strips_of(p.w.rows) * 16 * p.w.row_bytes * (p.up ? 2 : 1);
+    strips += strips_of(p.w.rows), bytes += stored, work += stored * p.m;
   }
   if (tasks.empty()) return;
   inputs.round(pool);
-  // Few tokens: runs of memory as long as the balance allows. Many: the strips of a unit share their pass over x.
-  const int64_t count = int64_t(tasks.size()), pieces = pool.size() * (most > 8 ? 6 : 8);
-  const int64_t grain = std::clamp<int64_t>(strips / pieces, 1, most > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
-  Units units(count);
-  for (int64_t i = 0; i < count; ++i) {
-    Task& t = tasks[std::size_t(i)];
-    t.task.x = inputs.at(t.input);
-    units.set(i, (strips_of(t.task.rows) + grain - 1) / grain);
+
+  // Few tokens: runs of memory as long as the balance allows. Many: as many strips as share a pass over x.
+  const int64_t threads = pool.size();
+  const kernels::KernelTable& table = kernels::table();
+  Units units(int64_t(tasks.size()));
+  int64_t scratch = 0;
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    IntegerTask& t = tasks[i];
+    if (t.type == nullptr) {
+      const int64_t panel = table.panel_bytes(t.panels.w.cols) * (t.panels.up.data != nullptr ? 2 : 1);
+      t.panels.x = inputs.at(t.input);
+      t.grain = std::clamp<int64_t>(std::min(kPanels / panel, strips / (threads * 6)) / 2 * 2, 2, 16);
+      scratch = std::max(scratch, t.grain * panel);
+    } else {
+      t.strips.x = inputs.at(t.input);
+      t.grain = std::clamp<int64_t>(strips / (threads * 8), 1, t.strips.m > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
+    }
+    units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }
-  const Task* const all = tasks.data();
+  const IntegerTask* const all = tasks.data();
   const auto compute = [&](int64_t begin, int64_t end, int) {
+    std::byte* const panel = scratch > 0 ? reinterpret_cast<std::byte*>(kernels::scratch((scratch + 3) / 4)) : nullptr;
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-      all[i].type->multiply(all[i].task, first * grain, std::min(last * grain, strips_of(all[i].task.rows)));
+      const IntegerTask& t = all[i];
+      if (t.type != nullptr) return t.type->multiply(t.strips, first * t.grain, std::min(last * t.grain, t.strip_count));
+      for (int64_t u = first; u < last; ++u) {
+        table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), panel);
+      }
     });
   };
-  if (pool.size() == 1 || bytes * most < kSmall) return compute(0, units.total(), 0);
+  if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
   pool.share(units.total(), 1, compute);
 }
 
-// --- by panels --------------------------------------------------------------------------------------------------------
-bool by_panels(const Product& p) {
-  return kernels::table().panels != nullptr && p.w.type->bytes < 4 * p.w.type->block && (!p.up || p.up.type->bytes < 4 * p.up.type->block);
-}
+}  // namespace
 
-void matmul_panels(ThreadPool& pool, std::span<const Product> products) {
-  struct Task {
-    kernels::PanelTask task;
-    std::size_t input;
-    int64_t grain;  // strips of a unit
-  };
-  constexpr int64_t kPanelBytes = 384 << 10;  // of a unit: stays in the second-level cache while the tokens pass
-  const kernels::PanelKernels& panels = *kernels::table().panels;
-  thread_local RoundedInputs inputs(true);
-  thread_local std::vector<Task> tasks;
-  inputs.clear(), tasks.clear();
-  const auto source = [](const Matrix& w) { return kernels::PanelSource{w ? task_of({w, nullptr, 0, 0, nullptr, 0}) : MatmulTask{}, w.packed, w.strip_bytes}; };
-  int64_t strips = 0, scratch = 0;
-  for (const Product& p : products) {
-    if (p.m == 0 || !by_panels(p)) continue;
-    tasks.push_back({{source(p.w), source(p.up), nullptr, p.m, p.y, p.ldy, p.bias}, inputs.add(p), 0});
-    strips += strips_of(p.w.rows);
-  }
-  if (tasks.empty()) return;
-  inputs.round(pool);
-  Units units(int64_t(tasks.size()));
-  for (std::size_t i = 0; i < tasks.size(); ++i) {
-    Task& t = tasks[i];
-    const int64_t bytes = panels.panel_bytes(t.task.w.stored.cols) * (t.task.up.stored.data != nullptr ? 2 : 1);
-    t.task.x = inputs.at(t.input);
-    t.grain = std::clamp<int64_t>(std::min(kPanelBytes / bytes, strips / (pool.size() * 6)) / 2 * 2, 2, 16);
-    scratch = std::max(scratch, t.grain * bytes);
-    units.set(int64_t(i), (strips_of(t.task.w.stored.rows) + t.grain - 1) / t.grain);
-  }
-  const Task* const all = tasks.data();
-  pool.share(units.total(), 1, [&](int64_t begin, int64_t end, int) {
-    std::byte* const panel = reinterpret_cast<std::byte*>(kernels::scratch((scratch + 3) / 4));
-    units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-      const int64_t grain = all[i].grain, whole = strips_of(all[i].task.w.stored.rows);
-      for (int64_t u = first; u < last; ++u) panels.multiply(all[i].task, u * grain, std::min((u + 1) * grain, whole), panel);
-    });
-  });
-}
-
-void matmul_stored(ThreadPool& pool, std::span<const Product> products) {
+void matmul(ThreadPool& pool, std::span<const Product> products) {
   const auto count = [&](auto&& f) { return std::count_if(products.begin(), products.end(), f); };
-  const auto integers = count(in_integers), gated = count([](const Product& p) { return !in_integers(p) && bool(p.up); });
+  const auto integers = count([](const Product& p) { return in_integers(p); }), gated = count([](const Product& p) { return !in_integers(p) && bool(p.up); });
   const auto all = std::ssize(products);
-  if (integers > 0) matmul_strips(pool, products);
+  if (integers > 0) matmul_integers(pool, products);
   if (integers == all) return;
   if (integers == 0 && gated == 0) return matmul_exact(pool, products);
   if (integers == 0 && gated == all) return matmul_gated_exact(pool, products);
@@ -281,17 +271,6 @@ void matmul_stored(ThreadPool& pool, std::span<const Product> products) {
   }
   matmul_exact(pool, plain);
   matmul_gated_exact(pool, pairs);
-}
-
-}  // namespace
-
-void matmul(ThreadPool& pool, std::span<const Product> products, Form form) {
-  if (form == Form::kStored || kernels::table().panels == nullptr) return matmul_stored(pool, products);
-  matmul_panels(pool, products);
-  if (std::all_of(products.begin(), products.end(), by_panels)) return;
-  std::vector<Product> rest;
-  std::copy_if(products.begin(), products.end(), std::back_inserter(rest), [](const Product& p) { return !by_panels(p); });
-  matmul_stored(pool, rest);
 }
 
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,

@@ -31,11 +31,11 @@ struct MatmulTask {
 
 // x of a product in integers: rounded to bytes, in the layout of body/strips.h.
 struct StripInput {
-  const float* x;  // [m, cols], stride ldx
+  const float* x;  // [m, cols], stride ldx; beyond cols, up to a multiple of 32: zeros
   int64_t m, ldx, cols;
   int zero, halves;  // of the type of W
   bool min;
-  std::byte* out;  // m * cols / 32 * (36 + 4 * halves) bytes
+  std::byte* out;  // m * ceil(cols / 32) * (36 + 4 * halves) bytes
 };
 // y = x W^T + bias, or silu(x W^T) * (x up^T): W and up in strips of the same type.
 struct StripTask {
@@ -50,31 +50,20 @@ struct StripTask {
 };
 struct StripType {
   int bytes = 0;  // of sixteen rows of one block; 0: the type has no such form
-  int zero = 0, halves = 1;
+  int zero = 128, halves = 1;
   bool min = false;
   bool (*pack)(const std::byte* const* rows, int64_t blocks, std::byte* out) = nullptr;  // false: a scale is not finite
   void (*multiply)(const StripTask& task, int64_t begin, int64_t end) = nullptr;         // strips
 };
 
-// y = x W^T + bias, or silu(x W^T) * (x up^T), by panels (body/panels.h).
-struct PanelSource {
-  MatmulTask stored;        // type, data, rows, cols, scales
-  const std::byte* strips;  // the packed form; null: from the values
-  int64_t strip_bytes;
-};
+// y = x W^T + bias, or silu(x W^T) * (x up^T), from values rounded to bytes (body/panels.h).
 struct PanelTask {
-  PanelSource w, up;   // up without data: none
-  const std::byte* x;  // StripInput::out of round
+  MatmulTask w, up;    // type, data, rows, cols, scales; up without data: none
+  const std::byte* x;  // StripInput::out
   int64_t m;
   float* y;
   int64_t ldy;
   const float* bias;
-};
-struct PanelKernels {
-  int64_t (*panel_bytes)(int64_t cols);  // scratch for each strip of w and of up
-  int64_t (*input_bytes)(int64_t cols);  // of a token
-  void (*round)(const StripInput& in, int64_t begin, int64_t end);  // tiles
-  void (*multiply)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
 };
 
 // Queries rows[0 ... row_count) x heads [head, head + head_count): all share one key head and one list of pages.
@@ -97,7 +86,8 @@ struct KernelTable {
   const StripType* strips;  // by index in all_types()
   void (*round_tiles)(const StripInput& in, int64_t begin, int64_t end);
   int64_t (*tile_count)(int64_t m);
-  const PanelKernels* panels;  // null: strips are as fast on this set
+  int64_t (*panel_bytes)(int64_t cols);  // scratch for each strip of w and of up
+  void (*panels)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   void (*rms_norm)(const float* x, const float* w, float eps, float* y, int64_t n);

@@ -28,7 +28,11 @@ void Loader::count(const Matrix& m, double share) {
 }
 
 Status Loader::pack(Matrix& m) {
-  if (packed_ != nullptr) SONDE_CHECK(packed_->add(m));
+  if (packed_ != nullptr) {
+    SONDE_CHECK(packed_->add(m));
+    // Rare quantised types and FP8; plain ones are fast enough as they are, and exact.
+    m.by_values = m.packed == nullptr && m.type->bytes < 2 * m.type->block;
+  }
   if (m.packed == nullptr) mapped_bytes += m.bytes();
   done_ += m.bytes();
   if (options_.progress && packed_ != nullptr) options_.progress(std::min(done_, checkpoint_.file_bytes()), checkpoint_.file_bytes());

@@ -66,8 +66,6 @@ class Model {
   virtual const ModelConfig& config() const = 0;
   virtual KvLayout kv_layout() const = 0;
   virtual bool has_mtp() const = 0;
-  // Rows of prompts and of answers (SequenceChunk::absorbed) are the same bits.
-  virtual bool one_form() const { return !config().is_mla(); }
   // Bytes of stored weights that one token reads (active experts only; embedding: one row), and weights it multiplies
   // by.
   struct Work {

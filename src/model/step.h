@@ -23,7 +23,6 @@ struct Step {
   std::vector<double> cosine, sine;              // [rows, rope_dim / 2]
   std::vector<int64_t> first_row;                // of each chunk
   std::vector<std::vector<const float*>> pages;  // of each chunk, in this layer
-  Form form = Form::kStored;
   std::vector<int32_t>* experts = nullptr;       // probe: [rows, k] of this layer, ascending
 
   Step(ThreadPool& threads, std::span<const SequenceChunk> what, const KvLayout& layout, const Rope& rope, int64_t dim)
@@ -46,9 +45,8 @@ struct Step {
     }
   }
 
-  // The products of a layer. Prompts go by panels in the fast path; a step holds rows of one kind then.
-  void multiply(std::span<const Product> products) const { matmul(pool, products, form); }
-  void multiply(const Product& product) const { multiply(std::span(&product, 1)); }
+  void multiply(std::span<const Product> products) const { matmul(pool, products); }
+  void multiply(const Product& product) const { matmul(pool, std::span(&product, 1)); }
 
   const double* cos_row(int64_t row) const { return cosine.data() + row * (rope_dim / 2); }
   const double* sin_row(int64_t row) const { return sine.data() + row * (rope_dim / 2); }

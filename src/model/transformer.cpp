@@ -16,7 +16,6 @@ class Transformer final : public Model {
  public:
   const ModelConfig& config() const override { return config_; }
   bool has_mtp() const override { return mtp_ != nullptr; }
-  bool one_form() const override { return !packed_ && !config_.is_mla(); }
   Work work_per_token() const override { return work_; }
   int64_t parameters() const override { return parameters_; }
   int64_t active_parameters() const override { return active_parameters_; }
@@ -36,28 +35,27 @@ class Transformer final : public Model {
   int64_t mapped_bytes() const override { return mapped_bytes_; }
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
+    Step step(pool, chunks, kv_layout(), rope_, rope_dim());
     const int64_t hidden = config_.hidden_size;
-    int64_t rows_in_all = 0;
-    for (const SequenceChunk& chunk : chunks) rows_in_all += int64_t(chunk.tokens.size());
-    float* h = scratch_.get(hidden_, rows_in_all * hidden);
-    if (probe) probe->hidden.clear(), probe->experts.assign(blocks_.size(), {});
-    // Rows of one kind at a time, where the kinds of rows are computed in different forms. Only the rows that were asked
-    // for go through the final norm and the head.
+    float* h = scratch_.get(hidden_, step.rows * hidden);
+    for (std::size_t c = 0; c < chunks.size(); ++c)
+      embed(embed_tokens_, chunks[c].tokens, h + step.first_row[c] * hidden);
+    if (probe) probe->hidden.clear(), probe->experts.assign(blocks_.size(), {}), keep(*probe, h, step.rows);
+
+    for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+      step.enter_layer(int64_t(layer));
+      if (probe) step.experts = &probe->experts[layer];
+      run_block(blocks_[layer], step, h);
+      if (probe) keep(*probe, h, step.rows);
+    }
+
+    // Only the rows that were asked for go through the final norm and the head.
     std::vector<int64_t> wanted;
-    int64_t first = 0;
-    for (std::size_t c = 0, end; c < chunks.size(); c = end) {
-      for (end = c + 1; end < chunks.size() && form(chunks[end].absorbed) == form(chunks[c].absorbed);) ++end;
-      Step step(pool, chunks.subspan(c, end - c), kv_layout(), rope_, rope_dim());
-      step.form = form(chunks[c].absorbed);
-      for (std::size_t i = c; i < end; ++i) {
-        const int64_t n = int64_t(chunks[i].tokens.size()), row = first + step.first_row[i - c];
-        embed(embed_tokens_, chunks[i].tokens, h + row * hidden);
-        if (chunks[i].logits == Logits::kLast) wanted.push_back(row + n - 1);
-        if (chunks[i].logits == Logits::kAll)
-          for (int64_t k = 0; k < n; ++k) wanted.push_back(row + k);
-      }
-      run_blocks(step, h + first * hidden, probe);
-      first += step.rows;
+    for (std::size_t c = 0; c < chunks.size(); ++c) {
+      const int64_t n = int64_t(chunks[c].tokens.size()), first = step.first_row[c];
+      if (chunks[c].logits == Logits::kLast) wanted.push_back(first + n - 1);
+      if (chunks[c].logits == Logits::kAll)
+        for (int64_t i = 0; i < n; ++i) wanted.push_back(first + i);
     }
     const int64_t rows = int64_t(wanted.size());
     out.final.resize(std::size_t(rows * hidden)), out.logits.resize(std::size_t(rows * config_.vocab_size));
@@ -72,7 +70,6 @@ class Transformer final : public Model {
     const SequenceChunk chunk{next, start, pages, absorbed, Logits::kAll};
     Step step(pool, std::span(&chunk, 1), kv_layout(), rope_, rope_dim());
     step.enter_layer(config_.num_hidden_layers);
-    step.form = form(absorbed);
     const int64_t rows = step.rows, hidden = config_.hidden_size;
     AlignedVector<float> joined(std::size_t(rows * 2 * hidden)), x(std::size_t(rows * hidden));
     embed(mtp_->embed_tokens, next, x.data());
@@ -144,19 +141,6 @@ class Transformer final : public Model {
   void embed(const Matrix& table, std::span<const int32_t> tokens, float* h) const {
     for (std::size_t i = 0; i < tokens.size(); ++i)
       unpack_rows(table, tokens[i], 1, h + int64_t(i) * config_.hidden_size);
-  }
-
-  // Prompts by panels in the fast path, answers as stored.
-  Form form(bool decode) const { return packed_ && !decode ? Form::kPanels : Form::kStored; }
-
-  void run_blocks(Step& step, float* h, Probe* probe) {
-    if (probe) keep(*probe, h, step.rows);
-    for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
-      step.enter_layer(int64_t(layer));
-      if (probe) step.experts = &probe->experts[layer];
-      run_block(blocks_[layer], step, h);
-      if (probe) keep(*probe, h, step.rows);
-    }
   }
 
   void run_block(const Block& block, Step& step, float* h) {

@@ -277,7 +277,7 @@ TEST(Perplexity, IsTheMeanOverWindows) {
     }
   }
   const double n = double(windows * (window - 1)), mean = sum / n;
-  const Ran ran = run({"perplexity", mini(), "--ids-file", folder / "ids", "--window", "200", "--json"});
+  const Ran ran = run({"perplexity", mini(), "--ids-file", folder / "ids", "--window", "200", "--exact", "--json"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   const Json j = ran.json();
   EXPECT_EQ(j["tokens"], some.size());
@@ -287,7 +287,7 @@ TEST(Perplexity, IsTheMeanOverWindows) {
   EXPECT_NEAR(j["standard_error"], std::sqrt((squares / n - mean * mean) / (n - 1)), 1e-9);
   EXPECT_NEAR(j["second_half"]["mean_nll"], half / double(windows * (window / 2 - 1)), 1e-8);
 
-  const Json whole = run({"perplexity", mini(), "--file", folder / "text", "--window", "200", "--json"}).json();
+  const Json whole = run({"perplexity", mini(), "--file", folder / "text", "--window", "200", "--exact", "--json"}).json();
   EXPECT_EQ(whole["tokens"], ids.size());
   EXPECT_EQ(whole["windows"], ids.size() / 200);
   expect_one_error(run({"perplexity", mini(), "--ids-file", folder / "ids", "--window", "4096"}), 1, "4096");

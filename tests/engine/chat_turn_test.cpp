@@ -49,7 +49,7 @@ std::string trimmed(const std::string& text) {
 class Chat : public testing::Test {
  protected:
   void SetUp() override {
-    auto engine = Engine::open(source("models/mini"), {.kv_bytes = int64_t{256} << 20});
+    auto engine = Engine::open(source("models/mini"), {.kv_bytes = int64_t{256} << 20, .exact = true});
     ASSERT_TRUE(engine.ok()) << engine.error().message();
     engine_ = std::move(engine).value();
   }

@@ -214,6 +214,43 @@ TEST_P(Strips, TheLargestMagnitudesAreExact) {
   }
 }
 
+// Types without a packed form, by their values: each weight errs by half a step of its run at most, and x as above.
+TEST_P(Strips, ValuesRoundedToBytesStayWithinHalfAStep) {
+  ThreadPool pool(2);
+  for (const Type* type : weight_types()) {
+    if (type->bytes >= 2 * type->block) continue;
+    const int64_t cols = type->block == 1 ? 300 : 512 + type->block, rows = 37, m = 7;
+    OwnedMatrix w = random_matrix(*type, rows, cols, 31);
+    w.view.by_values = true;
+    const std::vector<float> x = normals(std::size_t(m * cols), 32);
+    std::vector<float> y, alone;
+    y.resize(std::size_t(m * rows)), alone.resize(std::size_t(rows));
+    matmul(pool, w.view, x.data(), m, cols, y.data(), rows);
+    for (int64_t i = 0; i < m; ++i) {
+      matmul(pool, w.view, &x[std::size_t(i * cols)], 1, cols, alone.data(), rows);
+      ASSERT_EQ(std::memcmp(alone.data(), &y[std::size_t(i * rows)], alone.size() * 4), 0) << type->name;
+      for (int64_t r = 0; r < rows; ++r) {
+        const std::vector<float> weights = reference::row(w.view, r);
+        double truth = 0, allowed = 0x1p-131;
+        for (int64_t k = 0; k < cols; k += 32) {
+          double top_w = 0, top_x = 0;
+          const int64_t end = std::min(cols, k + 32);
+          for (int64_t j = k; j < end; ++j) {
+            top_w = std::max(top_w, std::abs(double(weights[std::size_t(j)])));
+            top_x = std::max(top_x, std::abs(double(x[std::size_t(i * cols + j)])));
+          }
+          for (int64_t j = k; j < end; ++j) {
+            const double a = weights[std::size_t(j)], b = x[std::size_t(i * cols + j)];
+            truth += a * b;
+            allowed += (std::abs(a) * top_x + std::abs(b) * top_w) * 0.5001 / 127 + top_w * top_x * (0.2501 / 127 / 127 + 40 * kEps);
+          }
+        }
+        ASSERT_LE(std::abs(double(y[std::size_t(i * rows + r)]) - truth), allowed) << type->name << ", row " << r;
+      }
+    }
+  }
+}
+
 TEST_P(Strips, ZerosAndNonFiniteInputsStayInTheirPlace) {
   ThreadPool pool(2);
   for (const Type* type : packed_types()) {

@@ -13,12 +13,6 @@ constexpr double kTolerance = 2e-4;
 
 class Golden : public testing::TestWithParam<std::string> {};
 
-std::string expected_path(const std::string& name) {
-  if (name.starts_with("models/")) return find_golden(name + "/expected.safetensors");
-  if (name.find("-00001-of-") != std::string::npos) return find_golden("gguf/v2-lite-split.Q8_0.expected.safetensors");
-  return find_golden(name.substr(0, name.size() - 5) + ".expected.safetensors");
-}
-
 TEST_P(Golden, LogitsHiddenStatesExpertsDraftsAndGreedyTokens) {
   const std::string path = find_golden(GetParam());
   if (path.empty()) GTEST_SKIP() << GetParam() << " is not in tests/golden and SONDE_ASSETS is not set";

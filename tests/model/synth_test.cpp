@@ -51,7 +51,7 @@ TEST_P(SynthRuns, LogitsAreFinite) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, SynthRuns, testing::Values("mini", "smollm2-135m"),
-                         [](const auto& info) { return info.param == "mini" ? "Mini" : "SmolLM2"; });
+                         [](const auto& shape) { return shape.param == "mini" ? "Mini" : "SmolLM2"; });
 
 TEST(SynthMini, PredictsAhead) {
   const fs::path path = fs::temp_directory_path() / ("sonde-synth-mtp-" + std::to_string(::getpid()) + ".gguf");

@@ -22,6 +22,13 @@ inline std::string find_golden(const std::string& path) {
   return "";
 }
 
+// What the published implementation says of a golden checkpoint or GGUF file.
+inline std::string expected_path(const std::string& name) {
+  if (name.starts_with("models/")) return find_golden(name + "/expected.safetensors");
+  if (name.find("-00001-of-") != std::string::npos) return find_golden("gguf/v2-lite-split.Q8_0.expected.safetensors");
+  return find_golden(name.substr(0, name.size() - 5) + ".expected.safetensors");
+}
+
 }  // namespace sonde::test
 
 // Skips the test, and says so, where the real models are not at hand.

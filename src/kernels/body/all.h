@@ -9,9 +9,7 @@
 // (after exp_lanes)
 #include "kernels/body/attention.h"
 #include "kernels/body/strips.h"
-#ifdef SONDE_PANELS  // sets that multiply bytes by bytes as fast as smaller codes
 #include "kernels/body/panels.h"
-#endif
 #include "kernels/body/peaks.h"
 
 namespace sonde::kernels::SONDE_ISA {
@@ -28,10 +26,6 @@ constexpr Unpack kUnpack[] = {
 #undef SONDE_ROW
 };
 
-#ifdef SONDE_PANELS
-constexpr PanelKernels kPanels = {panel_bytes, panel_input_bytes, round_panel_tiles, multiply_panels};
-#endif
-
 #define SONDE_TEXT_(x) #x
 #define SONDE_TEXT(x) SONDE_TEXT_(x)
 constexpr KernelTable kTable = {
@@ -44,11 +38,8 @@ constexpr KernelTable kTable = {
     .strips = kStripTypes,
     .round_tiles = round_tiles,
     .tile_count = tile_count,
-#ifdef SONDE_PANELS
-    .panels = &kPanels,
-#else
-    .panels = nullptr,
-#endif
+    .panel_bytes = panel_bytes,
+    .panels = multiply_panels,
     .attention = attention,
     .attention_scratch = attention_scratch,
     .rms_norm = rms_norm,

@@ -18,13 +18,15 @@ constexpr int64_t run_bytes(int64_t tokens, int halves) { return tokens * (36 + 
 SONDE_INLINE int64_t tile_count(int64_t m) { return (m + kStripTokens - 1) / kStripTokens; }
 SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_count(m); }
 
-// Bytes of T tokens, columns [0, cols): cols is a multiple of 32.
+SONDE_INLINE Lanes load_up_to(const float* p, int64_t n) { return n >= 16 ? load(p) : n > 0 ? load_part(p, n) : zero(); }
+
+// Bytes of T tokens, columns [0, cols).
 template <int T>
 void round_tile(const StripInput& in, int64_t first, uint8_t* out) {
   for (int64_t k = 0; k < in.cols; k += 32, out += run_bytes(T, in.halves)) {
     for (int t = 0; t < T; ++t) {
-      const float* x = in.x + (first + t) * in.ldx + k;
-      const Lanes a = load(x), b = load(x + 16);
+      const float* const x = in.x + (first + t) * in.ldx + k;
+      const Lanes a = load_up_to(x, in.cols - k), b = load_up_to(x + 16, in.cols - k - 16);
       float scale = largest_lane(larger(magnitude(a), magnitude(b))) / 127.0f;
       const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
       // What is not finite makes the scale so.
@@ -51,7 +53,7 @@ void round_tile(const StripInput& in, int64_t first, uint8_t* out) {
 void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const int64_t first = tile_start(in.m, i);
-    uint8_t* out = reinterpret_cast<uint8_t*>(in.out) + first * (in.cols / 32) * run_bytes(1, in.halves);
+    uint8_t* out = reinterpret_cast<uint8_t*>(in.out) + first * ((in.cols + 31) / 32) * run_bytes(1, in.halves);
     with_count<kStripTokens>(tile_start(in.m, i + 1) - first, [&]<int T>() { round_tile<T>(in, first, out); });
   }
 }
@@ -72,58 +74,80 @@ SONDE_INLINE Quads group_codes(const uint8_t* run, int g) {
   }
 }
 
-template <class Q>
-SONDE_INLINE Lanes block_scale(const uint8_t* p) {
-  if constexpr (Q::Strip::kE8m0) {
-    float d[16];
-    for (int r = 0; r < 16; ++r) d[r] = q::MXFP4::half_e8m0(p[r]);
-    return load(d);
-  } else {
-    return load(reinterpret_cast<const Half*>(p));
-  }
-}
 SONDE_INLINE Lanes byte_lanes(const uint8_t* p) { return from_codes(q::Codes(q::load_codes(p))); }
+
+// How multiply_strip() reads sixteen rows of type Q. A Block is what its runs of 32 columns share.
+template <class Q>
+struct StripReader {
+  using S = typename Q::Strip;
+  using L = q::StripLayout<Q>;
+  static constexpr int kBytes = L::kBytes, kRuns = L::kRuns, kHalves = L::kHalves;
+  static constexpr bool kMin = S::kMin;
+  static constexpr int kMost = S::kTable != nullptr ? kSignedCodes : (1 << S::kBits) - 1;
+  static constexpr int kRunLines = L::kRunBytes / 64 + 1;  // cache lines, to fetch ahead
+
+  struct Block {
+    Lanes d, m;
+  };
+  static SONDE_INLINE Block block(const uint8_t* w) {
+    Block b{zero(), zero()};
+    if constexpr (S::kE8m0) {
+      float d[16];
+      for (int r = 0; r < 16; ++r) d[r] = q::MXFP4::half_e8m0(w[r]);
+      b.d = load(d);
+    } else {
+      b.d = load(reinterpret_cast<const Half*>(w));
+    }
+    if constexpr (S::kMin) b.m = load(reinterpret_cast<const Half*>(w + L::kM));
+    return b;
+  }
+  static SONDE_INLINE Lanes scale(const Block& b, const uint8_t* w, int run, int half) {
+    if constexpr (S::kSub == 0) return b.d;
+    return mul(b.d, byte_lanes(w + L::kScales + 16 * (run * kHalves + half)));
+  }
+  static SONDE_INLINE Lanes least(const Block& b, const uint8_t* w, int run) {
+    if constexpr (S::kSub == 0) return b.m;
+    return mul(b.m, byte_lanes(w + L::kMins + 16 * run));
+  }
+  static SONDE_INLINE Quads group(const uint8_t* w, int run, int g) {
+    return prepared<kMost>(group_codes<Q>(w + L::kCodes + run * L::kRunBytes, g));
+  }
+};
 
 constexpr int64_t kAhead = 1536;  // bytes
 
 // acc[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks.
-template <class Q, int R, int T>
+template <class Reader, int R, int T>
 SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, Lanes (&acc)[R][T]) {
-  using S = typename Q::Strip;
-  using L = q::StripLayout<Q>;
-  constexpr int kGroups = 8 / L::kHalves;  // of a sub-scale
-  constexpr int kMost = S::kTable != nullptr ? kSignedCodes : (1 << S::kBits) - 1;
+  constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
   for (int i = 0; i < R; ++i) {
     for (int t = 0; t < T; ++t) acc[i][t] = zero();
   }
-  for (int64_t b = 0; b < blocks; ++b, w += L::kBytes) {
-    Lanes d[R], m[R];
-    for (int i = 0; i < R; ++i) d[i] = block_scale<Q>(w + i * strip_bytes);
-    if constexpr (S::kMin) {
-      for (int i = 0; i < R; ++i) m[i] = load(reinterpret_cast<const Half*>(w + i * strip_bytes + L::kM));
-    }
+  for (int64_t b = 0; b < blocks; ++b, w += Reader::kBytes) {
+    typename Reader::Block block[R];
+    for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * strip_bytes);
 #pragma GCC unroll 1
-    for (int run = 0; run < L::kRuns; ++run, x += run_bytes(T, L::kHalves)) {
-      const uint8_t* const codes = w + L::kCodes + run * L::kRunBytes;
+    for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
       if constexpr (T > 2) {  // the time goes into products: fetch ahead, which otherwise the hardware does as well
         for (int i = 0; i < R; ++i) {
-          for (int line = 0; line <= L::kRunBytes; line += 64) __builtin_prefetch(codes + i * strip_bytes + kAhead + line);
+          const uint8_t* const ahead = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + kAhead;
+          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(ahead + 64 * line);
         }
       }
       const uint8_t* const scales = x + 32 * T;
 #pragma GCC unroll 2
-      for (int h = 0; h < L::kHalves; ++h) {
+      for (int h = 0; h < Reader::kHalves; ++h) {
         const uint8_t* const aux = x + 36 * T + 4 * h * T;
-        Dots<kMost> dots[R][T];
+        Dots<Reader::kMost> dots[R][T];
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) {
-          for (int i = 0; i < R; ++i) dots[i][t].start(S::kMin ? nullptr : aux + 4 * t);
+          for (int i = 0; i < R; ++i) dots[i][t].start(Reader::kMin ? nullptr : aux + 4 * t);
         }
 #pragma GCC unroll 8
         for (int k = 0; k < kGroups; ++k) {
           const int g = h * kGroups + k;
           Quads group[R];
-          for (int i = 0; i < R; ++i) group[i] = prepared<kMost>(group_codes<Q>(codes + i * strip_bytes, g));
+          for (int i = 0; i < R; ++i) group[i] = Reader::group(w + i * strip_bytes, run, g);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) {
             const Bytes4 four(x + 4 * (g * T + t));
@@ -131,16 +155,13 @@ SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t 
           }
         }
         for (int i = 0; i < R; ++i) {
-          const uint8_t* const at = w + i * strip_bytes;
-          Lanes scale = d[i];
-          if constexpr (S::kSub > 0) scale = mul(scale, byte_lanes(at + L::kScales + 16 * (run * L::kHalves + h)));
+          const Lanes scale = Reader::scale(block[i], w + i * strip_bytes, run, h);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) {
             acc[i][t] = fma(dots[i][t].lanes(), mul(scale, set_from(scales + 4 * t)), acc[i][t]);
           }
-          if constexpr (S::kMin) {
-            Lanes least = m[i];
-            if constexpr (S::kSub > 0) least = mul(least, byte_lanes(at + L::kMins + 16 * run));
+          if constexpr (Reader::kMin) {
+            const Lanes least = Reader::least(block[i], w + i * strip_bytes, run);
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) acc[i][t] = fma(least, set_from(aux + 4 * t), acc[i][t]);
           }
@@ -164,16 +185,17 @@ SONDE_INLINE void store_strips(const Lanes (&acc)[R][T], int64_t strip, int64_t 
   }
 }
 
-template <class Q, int R, int T>
-void strip_tile(const StripTask& task, int64_t strip, int64_t token, const uint8_t* x) {
-  const auto at = [&](const std::byte* w) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
+// Strips w (and up, where there is one) and one tile of x, into y.
+template <class Reader, int R, int T>
+void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int64_t strip_bytes, int64_t blocks, int64_t strip,
+                int64_t token, const uint8_t* x) {
   Lanes acc[R][T];
-  multiply_strip<Q, R, T>(at(task.w), task.strip_bytes, task.blocks, x, acc);
-  if (task.up != nullptr) {
-    Lanes up[R][T];
-    multiply_strip<Q, R, T>(at(task.up), task.strip_bytes, task.blocks, x, up);
+  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, acc);
+  if (up != nullptr) {
+    Lanes ups[R][T];
+    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, ups);
     for (int i = 0; i < R; ++i) {
-      for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], up[i][t]);
+      for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], ups[i][t]);
     }
   }
   store_strips<R, T>(acc, strip, task.rows, task.bias, task.y + token * task.ldy, task.ldy);
@@ -194,10 +216,15 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
         const int64_t token = tile_start(task.m, i);
         const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * token_bytes;
         with_count<kStripTokens>(tile_start(task.m, i + 1) - token, [&]<int T>() {
+          const auto tile = [&]<int R>(int64_t at) {
+            const auto place = [&](const std::byte* of) { return reinterpret_cast<const uint8_t*>(of) + at * task.strip_bytes; };
+            strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
+                                             task.blocks, at, token, x);
+          };
           if constexpr (T >= kPairTokens) {
-            if (rows == kStripPair) return strip_tile<Q, kStripPair, T>(task, strip, token, x);
+            if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);
           }
-          for (int64_t r = strip; r < strip + rows; ++r) strip_tile<Q, 1, T>(task, r, token, x);
+          for (int64_t r = strip; r < strip + rows; ++r) tile.template operator()<1>(r);
         });
       }
     }

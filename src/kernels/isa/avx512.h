@@ -181,28 +181,5 @@ inline Quads prepared(Quads codes) {
 }
 #endif
 
-// --- panels (body/panels.h) -------------------------------------------------------------------------------------------
-// b / a lane by lane; 0 where a is 0.
-inline Lanes quotient(Lanes b, Lanes a) {
-  return {_mm512_maskz_div_ps(_mm512_cmp_ps_mask(a.v, _mm512_setzero_ps(), _CMP_NEQ_UQ), b.v, a.v)};
-}
-inline void store_quads(uint8_t* p, Quads a) { _mm512_storeu_si512(p, a.v); }
-struct Lanes256 { __m512i v; };  // sixteen numbers in units of 1/256
-inline Lanes256 fixed_point(Lanes a) { return {_mm512_cvtps_epi32(_mm512_mul_ps(a.v, _mm512_set1_ps(256)))}; }
-inline Lanes256 times(Lanes256 a, int n) { return {_mm512_mullo_epi32(a.v, _mm512_set1_epi32(n))}; }
-inline Lanes256 plus(Lanes256 a, int n) { return {_mm512_add_epi32(a.v, _mm512_set1_epi32(n))}; }
-struct Pairs { __m512i v; };  // the low sixteen bits of each number, twice
-inline Pairs pairs(Lanes256 a) {
-  const __m512i low = _mm512_and_si512(a.v, _mm512_set1_epi32(0xFFFF));
-  return {_mm512_or_si512(low, _mm512_slli_epi32(low, 16))};
-}
-// The high bytes of code * step + start, modulo 2^16.
-inline Quads high_bytes(Quads codes, Pairs step, Pairs start) {
-  const __m512i even = _mm512_and_si512(codes.v, _mm512_set1_epi16(0xFF)), odd = _mm512_srli_epi16(codes.v, 8);
-  const __m512i e = _mm512_add_epi16(_mm512_mullo_epi16(even, step.v), start.v);
-  const __m512i o = _mm512_add_epi16(_mm512_mullo_epi16(odd, step.v), start.v);
-  return {_mm512_or_si512(_mm512_srli_epi16(e, 8), _mm512_and_si512(o, _mm512_set1_epi16(short(0xFF00))))};
-}
-
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

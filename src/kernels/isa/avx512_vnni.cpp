@@ -1,6 +1,5 @@
 // AVX-512 with VNNI: four products of bytes a lane at once.
 #define SONDE_ISA avx512_vnni
-#define SONDE_PANELS
 #include "kernels/isa/avx512.h"
 // (after Lanes)
 #include "kernels/body/all.h"

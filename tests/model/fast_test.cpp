@@ -1,0 +1,118 @@
+// The fast path against the exact one: how far rounding moves the logits, and what that costs on real text.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "support/assets.h"
+#include "support/runner.h"
+
+namespace sonde::test {
+namespace {
+
+// Activations are rounded to 1/254 of the largest of 32 (in prompts of 128, and weights as well): about 0.5 % of a
+// vector's norm a product, seven products a layer; the goldens' layers add to a few per cent of the logits' spread.
+// 0.3 is what the design asks for at most.
+constexpr double kTolerance = 0.3;
+
+Result<std::unique_ptr<Model>> load(const std::string& path, bool exact) {
+  SONDE_TRY(auto checkpoint, Checkpoint::open(path));
+  return Model::load(std::shared_ptr<const Checkpoint>(std::move(checkpoint)), {.exact = exact});
+}
+
+// The largest difference of each row over the spread of all.
+std::vector<double> row_errors(std::span<const float> got, std::span<const float> want, std::size_t width) {
+  std::vector<double> errors;
+  for (std::size_t at = 0; at < want.size(); at += width) {
+    double largest = 0;
+    for (std::size_t i = at; i < at + width; ++i)
+      largest = std::isfinite(got[i]) ? std::max(largest, std::abs(double(got[i]) - double(want[i]))) : INFINITY;
+    errors.push_back(largest / spread(want));
+  }
+  return errors;
+}
+
+class Fast : public testing::TestWithParam<std::string> {};
+
+TEST_P(Fast, LogitsStayNearTheExactOnes) {
+  const std::string path = find_golden(GetParam());
+  if (path.empty()) GTEST_SKIP() << GetParam() << " is not in tests/golden and SONDE_ASSETS is not set";
+  auto exact = load(path, true), fast = load(path, false);
+  ASSERT_TRUE(exact.ok() && fast.ok());
+  const std::size_t vocab = std::size_t((*exact)->config().vocab_size);
+  const bool experts = (*exact)->config().n_routed_experts > 0;
+  auto expected = Expected::open(expected_path(GetParam()));
+  ASSERT_TRUE(expected.ok());
+  for (bool decode : {false, true}) {
+    std::vector<double> errors;
+    for (const std::string p : {"0", "1", "2"}) {
+      const auto ids = expected->ints(p + ".input_ids");
+      const auto want = Runner(**exact).feed(ids, decode).logits, got = Runner(**fast).feed(ids, decode).logits;
+      ASSERT_EQ(got.size(), want.size());
+      const auto rows = row_errors(got, want, vocab);
+      errors.insert(errors.end(), rows.begin(), rows.end());
+    }
+    std::sort(errors.begin(), errors.end());
+    // A flipped expert moves a whole row of a tiny mixture: there the median row counts.
+    const double error = experts ? errors[errors.size() / 2] : errors.back();
+    EXPECT_LE(error, kTolerance) << (decode ? "decode" : "prompt");
+    printf("fast %-44s %-6s median row %.3f, worst row %.3f of the spread\n", GetParam().c_str(), decode ? "decode" : "prompt",
+           errors[errors.size() / 2], errors.back());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, Fast,
+    testing::Values("models/v2-lite-bf16", "models/v2-bf16", "models/v3-bf16", "models/v3-fp8", "models/v3-fp8-ue8m0",
+                    "models/qwen2-tied-bf16", "models/qwen3-bf16", "models/llama3-rope-bf16", "models/llama-tied-f32",
+                    "gguf/llama-wide.Q3_K_M.gguf", "gguf/llama.F32.gguf", "gguf/llama.Q5_1.gguf",
+                    "gguf/qwen2-wide.Q4_K_M.gguf", "gguf/qwen2.F16.gguf", "gguf/qwen2.Q4_0.gguf",
+                    "gguf/qwen3-wide.Q6_K.gguf", "gguf/qwen3.BF16.gguf", "gguf/qwen3.Q8_0.gguf",
+                    "gguf/v2-lite-joined.Q8_0.gguf", "gguf/v2-lite-split.MXFP4.gguf", "gguf/v2-lite-split.Q4_0.gguf",
+                    "gguf/v2-lite-wide-joined.Q4_K_M.gguf", "gguf/v2-lite-wide-split.IQ4_XS.gguf",
+                    "gguf/v2-lite-wide-split.LOW.gguf", "gguf/v3-split.Q8_0.gguf", "gguf/v3-wide-split.MIX.gguf",
+                    "gguf/v3-wide-split.Q4_K_M.gguf", "gguf/v3-wide-split.TERN.gguf"),
+    [](const auto& file) {
+      std::string name = file.param;
+      std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
+      return name;
+    });
+
+double mean_nll(Model& model, std::span<const int32_t> ids, bool decode) {
+  const int64_t window = 512, vocab = model.config().vocab_size;
+  double nll = 0;
+  int64_t counted = 0;
+  for (int64_t first = 0; first + window <= int64_t(ids.size()); first += window) {
+    const ForwardResult out = Runner(model).feed(ids.subspan(std::size_t(first), std::size_t(window)), decode);
+    for (int64_t i = 0; i + 1 < window; ++i, ++counted) {
+      const float* row = out.logits.data() + i * vocab;
+      const double top = *std::max_element(row, row + vocab);
+      double sum = 0;
+      for (int64_t v = 0; v < vocab; ++v) sum += std::exp(row[v] - top);
+      nll += top + std::log(sum) - row[ids[std::size_t(first + i + 1)]];
+    }
+  }
+  return nll / double(counted);
+}
+
+// SmolLM2-135M on its recorded text: within half a per cent of the exact path, in both forms.
+TEST(FastText, MeanNegativeLogLikelihoodIsNearlyTheExactOne) {
+  SONDE_NEEDS_ASSETS();
+  const std::string folder = assets() + "/models/smollm2-135m-instruct";
+  auto fast = load(folder + "/SmolLM2-135M-Instruct.Q4_1.gguf", false);
+  ASSERT_TRUE(fast.ok());
+  auto expected = Expected::open(folder + "/perplexity_ids.safetensors");
+  ASSERT_TRUE(expected.ok());
+  auto ids = expected->ints("input_ids");
+  ids.resize(ids.size() / 512 * 512);
+  const double want = nlohmann::json::parse(std::ifstream(folder + "/perplexity.json"))["all_positions"]["mean_nll"];
+  for (bool decode : {false, true}) {
+    const double got = mean_nll(**fast, ids, decode);
+    EXPECT_NEAR(got / want, 1.0, 0.005) << (decode ? "decode" : "prompt");
+    printf("fast SmolLM2 %s: mean NLL %.5f, exact %.5f\n", decode ? "decode" : "prompt", got, want);
+  }
+}
+
+}  // namespace
+}  // namespace sonde::test
