@@ -102,7 +102,7 @@ Json report(const Checkpoint& checkpoint, const Survey& s, const Result<ModelCon
   json["context"] = config.ok() ? Json(config->max_position_embeddings) : Json(nullptr);
   if (runs.ok()) {
     const ModelConfig& c = *runs;
-    const int64_t token = s.layout.layers * s.layout.record * int64_t{sizeof(float)};
+    const int64_t token = s.layout.token_bytes();
     json["memory"] = {{"weight_bytes", s.bytes},
                       {"kv_bytes_per_token", token},
                       {"kv_bytes_per_1k_tokens", token * 1024},

@@ -58,11 +58,11 @@ TEST_P(Equalities, AbsorbedAndExpandedAgree) {
 TEST_P(Equalities, NeighboursInTheBatchChangeNothing) {
   const KvLayout layout = model_->kv_layout();
   ThreadPool pool(2);
-  std::vector<AlignedVector<float>> storage;
-  std::vector<std::vector<float*>> pages(8);
+  std::vector<AlignedVector<std::byte>> storage;
+  std::vector<std::vector<std::byte*>> pages(8);
   for (auto& list : pages)
     for (int p = 0; p < 5; ++p)
-      storage.emplace_back(std::size_t(layout.page_floats())), list.push_back(storage.back().data());
+      storage.emplace_back(std::size_t(layout.page_bytes())), list.push_back(storage.back().data());
   // Eight prompts of unlike length in one pass, one of them already decoding; then each alone.
   std::vector<SequenceChunk> chunks;
   for (std::size_t s = 0; s < 8; ++s)

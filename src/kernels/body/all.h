@@ -5,6 +5,7 @@
 #include "kernels/body/tile.h"
 // (in this order)
 #include "kernels/body/matmul.h"
+#include "kernels/body/exp.h"
 #include "kernels/body/rows.h"
 // (after exp_lanes)
 #include "kernels/body/attention.h"
@@ -12,6 +13,8 @@
 #ifdef SONDE_PANELS  // sets that multiply bytes by bytes as fast as smaller codes
 #include "kernels/body/panels.h"
 #endif
+#include "kernels/body/parts.h"
+#include "kernels/body/segment.h"
 #include "kernels/body/peaks.h"
 
 namespace sonde::kernels::SONDE_ISA {
@@ -51,6 +54,12 @@ constexpr KernelTable kTable = {
 #endif
     .attention = attention,
     .attention_scratch = attention_scratch,
+    .attention_segment = attention_segment,
+    .segment_scratch = segment_scratch,
+    .join_part = join_part,
+    .finish_part = finish_part,
+    .to_bf16 = to_bf16,
+    .rotate = rotate,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
     .add_scaled = add_scaled,
