@@ -47,7 +47,7 @@ void run_whole(const KernelTable& table, const Work& work, int64_t kernel_floats
   float *const part = buffer + kernel_floats, *const whole = part + count * ld;
   for (int64_t q = 0; q < count; ++q) begin_part(whole + q * ld, ld);
   for (int64_t segment = 0; segment < segments_of(work.longest); ++segment) {
-    table.attention_segment(task, segment, part, buffer);
+    table.attention_segment(task, segment, segment > 0, part, buffer);
     for (int64_t q = 0; q < count; ++q) {
       if (task.rows[q / task.head_count].length > segment * kSegment) table.join_part(whole + q * ld, part + q * ld, dim);
     }
@@ -106,7 +106,7 @@ void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<con
     float* const buffer = scratch(kernel_floats);
     for (int64_t i = begin; i < end; ++i) {
       const Work& piece = plan.pieces[std::size_t(i)];
-      table.attention_segment(piece.task, piece.segment, piece.part, buffer);
+      table.attention_segment(piece.task, piece.segment, false, piece.part, buffer);
     }
   });
   pool.split(count * shape.heads, 1, [&](int64_t begin, int64_t end, int) {

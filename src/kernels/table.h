@@ -108,8 +108,9 @@ struct KernelTable {
   const PanelKernels* panels;  // null: strips are as fast on this set
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
-  // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats].
-  void (*attention_segment)(const AttentionTask& task, int64_t segment, float* part, float* scratch);
+  // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats]. same_task: scratch is
+  // as the last call left it, for another segment of the same task.
+  void (*attention_segment)(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
   int64_t (*segment_scratch)(const AttentionShape& shape);
   // Joins the next segment to those before; begin with -infinity, 0, zeros.
   void (*join_part)(float* whole, const float* part, int64_t value_dim);
@@ -131,7 +132,7 @@ const KernelTable& avx2_table();
 const KernelTable& avx512_table();
 const KernelTable& avx512_vnni_table();
 // AVX-512 BF16: kernels whose products are pairs of BF16.
-void bf16_attention_segment(const AttentionTask& task, int64_t segment, float* part, float* scratch);
+void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
 int64_t bf16_segment_scratch(const AttentionShape& shape);
 int64_t bf16_dot_burst(int64_t rounds, float* result);
 const KernelTable& table();  // the one in use

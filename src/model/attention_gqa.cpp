@@ -1,4 +1,5 @@
-// Grouped-query attention over the paged cache. A record is [K: key heads x head_dim | V: key heads x head_dim].
+// Grouped-query attention over the paged cache. A record is [K: key heads x head_dim | V: key heads x head_dim]; the fast
+// path keeps what a head reads together: a page is [K heads, V heads][kPageTokens][head_dim].
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -34,7 +35,8 @@ class GroupedQueryAttention final : public Attention {
       for (int64_t h = 0; h < key_heads; ++h) prepare(step, r, kv + r * step.record + h * d, k_norm);
     });
 
-    step.write_records(kv);
+    const bool apart = !step.exact();
+    step.write_records(kv, apart ? 2 * key_heads : 1);
     std::vector<AttentionRow>& attend = scratch.attend;
     attend.clear();
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
@@ -47,10 +49,10 @@ class GroupedQueryAttention final : public Attention {
                                .key_dim = d,
                                .value_dim = d,
                                .key_offset = 0,
-                               .value_offset = key_heads * d,
-                               .key_stride = d,
-                               .value_stride = d,
-                               .record = step.record,
+                               .value_offset = key_heads * d * (apart ? kPageTokens : 1),
+                               .key_stride = d * (apart ? kPageTokens : 1),
+                               .value_stride = d * (apart ? kPageTokens : 1),
+                               .record = apart ? d : step.record,
                                .page_tokens = kPageTokens,
                                .scale = float(1.0 / std::sqrt(double(d))),
                                .type = step.type};

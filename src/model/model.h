@@ -22,7 +22,7 @@ namespace sonde {
 inline constexpr int64_t kPageTokens = 32;
 
 // What a token leaves in the cache: `layers` records of `record` values (MLA: kv_lora_rank + qk_rope_head_dim; GQA: 2 *
-// kv_heads * head_dim). A page is [layers][kPageTokens][record].
+// kv_heads * head_dim). A page is [layers][kPageTokens][record]; how records lie inside a layer is the attention's affair.
 struct KvLayout {
   int64_t layers = 0;          // main layers, plus one for the MTP layer where it is loaded
   int64_t record = 0;          // values

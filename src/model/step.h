@@ -63,13 +63,14 @@ struct Step {
     sonde::rotate(x, cosine_f32.data() + at, sine_f32.data() + at, rope_dim, halves);
   }
 
-  // Where the record of a chunk's token lies: `position` counts from the start of the sequence.
-  std::byte* record_at(std::size_t chunk, int64_t position) const {
-    return chunks[chunk].pages[std::size_t(position / kPageTokens)] +
-           (layer * kPageTokens + position % kPageTokens) * record * type->bytes;
+  // Where the record of a chunk's token lies, or one of `parts` equal parts of it: `position` counts from the start of
+  // the sequence.
+  std::byte* record_at(std::size_t chunk, int64_t position, int64_t part = 0, int64_t parts = 1) const {
+    const int64_t before = layer * kPageTokens * record + (part * kPageTokens + position % kPageTokens) * (record / parts);
+    return chunks[chunk].pages[std::size_t(position / kPageTokens)] + before * type->bytes;
   }
-  // Writes the rows' records, [rows, record], to their pages.
-  void write_records(const float* values) const;
+  // Writes the rows' records, [rows, record], to their pages. In `parts` equal parts: [parts][kPageTokens] in a page.
+  void write_records(const float* values, int64_t parts = 1) const;
   // Reads the records of positions [first, first + count) of a chunk as F32: [count, record].
   void read_records(std::size_t chunk, int64_t first, int64_t count, float* values) const;
 };

@@ -10,7 +10,7 @@ SONDE_EVERY_SET(AttentionBf16);
 
 const Case kMoreCases[] = {
     {"Qwen's heads", grouped(12, 2, 128, 32)},  {"V2-Lite absorbed", latent(16, 512, 64, 32)},
-    {"V2-Lite expanded", expanded(2, 192, 128, 1000)}, {"more heads than a task holds", latent(130, 24, 8, 32)},
+    {"V2-Lite expanded", expanded(2, 192, 128, 1000)}, {"more heads than a task holds", latent(100, 24, 8, 32)},
 };
 
 std::vector<Case> cases() {
@@ -66,16 +66,16 @@ TEST_P(AttentionBf16, AgreesWithReference) {
 TEST_P(AttentionBf16, SameBitsAloneTogetherAndForAnyThreadsAndPages) {
   ThreadPool one(1), two(2), five(5);
   for (const Case& c : cases()) {
-    const int64_t tokens = 570;
+    const int64_t tokens = 530;
     const std::vector<float> records = normals(std::size_t(tokens * c.shape.record), 3);
     const Cache cache(c.shape, tokens, records);
-    const std::vector<int64_t> lengths = upto(490, tokens);  // one segment ends among them
+    const std::vector<int64_t> lengths = upto(500, 530);  // one segment ends among them
     const std::vector<float> q = queries(c.shape, int64_t(lengths.size()), 4);
     const std::vector<float> together = attend(one, cache, q, lengths);
     ASSERT_TRUE(all_finite(together.data(), int64_t(together.size()))) << c.name;
     for (ThreadPool* pool : {&two, &five}) ASSERT_TRUE(same(attend(*pool, cache, q, lengths), together)) << c.name;
     const std::size_t query = std::size_t(c.shape.heads * c.shape.key_dim), result = std::size_t(c.shape.heads * c.shape.value_dim);
-    for (std::size_t i : {0, 1, 22, 23, 50, 80}) {
+    for (std::size_t i : {0, 1, 11, 12, 13, 30}) {
       for (ThreadPool* pool : {&one, &two, &five}) {
         const std::vector<float> alone = attend(*pool, cache, {&q[i * query], &q[i * query] + query}, {lengths[i]});
         ASSERT_EQ(std::memcmp(alone.data(), &together[i * result], result * 4), 0) << c.name << ", row " << i;

@@ -19,32 +19,52 @@ int64_t segment_scratch(const AttentionShape& s) {
          kSegmentQueries * kSegment + rounded_up(zeros, 32);                                        // scores, zeros
 }
 
-// c[i][0 ... 64) (+)= sum over pairs k of a[i][k] . panel[k][0 ... 64); odd: and the first value of one more pair.
+// Lines of rows that will be needed, in the order of their addresses: a few are called for in each step of the
+// arithmetic, so that memory works meanwhile.
+struct Ahead {
+  const uint16_t* const* rows;
+  int64_t count, dim;
+  const uint16_t* const* then;  // rows after those
+  int64_t then_count, then_dim;
+  int64_t lines;  // a step
+  int64_t row = 0, at = 0;
+};
+SONDE_INLINE void call_lines(Ahead& a, int64_t lines) {
+  for (int64_t i = 0; i < lines && a.row < a.count; ++i) {
+    __builtin_prefetch(a.rows[a.row] + a.at, 0, 2);
+    if ((a.at += 32) < a.dim) continue;
+    a.at = 0;
+    if (++a.row == a.count && a.then_count > 0) a.rows = a.then, a.count = a.then_count, a.dim = a.then_dim, a.then_count = a.row = 0;
+  }
+}
+
+// T rows of c, 64 columns (+)= sum over pairs k of a[k] . panel[k]; odd: and the first value of one more pair.
 template <int T>
-SONDE_INLINE void multiply_panel(const Pair* const (&a)[T], float* const (&c)[T], const uint32_t* panel, int64_t pairs,
-                                 bool odd, bool add_to) {
+SONDE_INLINE void multiply_panel(const Pair* a, int64_t lda, float* c, int64_t ldc, const uint32_t* panel, int64_t pairs,
+                                 bool odd, bool add_to, Ahead& ahead) {
   for (int v0 = 0; v0 < 4; v0 += kPairVectors) {
     Lanes acc[T][kPairVectors];
     for (int i = 0; i < T; ++i) {
-      for (int v = 0; v < kPairVectors; ++v) acc[i][v] = add_to ? load(c[i] + 16 * (v0 + v)) : zero();
+      for (int v = 0; v < kPairVectors; ++v) acc[i][v] = add_to ? load(c + i * ldc + 16 * (v0 + v)) : zero();
     }
     const uint32_t* at = panel + 16 * v0;
     for (int64_t k = 0; k < pairs; ++k, at += kPanelColumns) {
       Wide b[kPairVectors];
       for (int v = 0; v < kPairVectors; ++v) b[v] = load_pairs(at + 16 * v);
+      call_lines(ahead, ahead.lines);
       for (int i = 0; i < T; ++i) {
-        const Wide x = splat(a[i] + k);
+        const Wide x = splat(a + i * lda + k);
         for (int v = 0; v < kPairVectors; ++v) acc[i][v] = dot_pairs(acc[i][v], x, b[v]);
       }
     }
     if (odd) {
       for (int i = 0; i < T; ++i) {
-        const Wide x = splat(a[i] + pairs);
+        const Wide x = splat(a + i * lda + pairs);
         for (int v = 0; v < kPairVectors; ++v) acc[i][v] = dot_pairs(acc[i][v], x, first_of(load_pairs(at + 16 * v)));
       }
     }
     for (int i = 0; i < T; ++i) {
-      for (int v = 0; v < kPairVectors; ++v) store(c[i] + 16 * (v0 + v), acc[i][v]);
+      for (int v = 0; v < kPairVectors; ++v) store(c + i * ldc + 16 * (v0 + v), acc[i][v]);
     }
   }
 }
@@ -82,6 +102,19 @@ void pack_values(const uint16_t* const* values, int64_t d, int64_t dim, int64_t 
   }
 }
 
+// e^x for x <= 0, to be rounded to BF16: within 2^-18, 0 below -104, NaN for NaN.
+SONDE_INLINE Lanes weight_lanes(Lanes x) {
+  x = larger(set(-104.0f), x);  // the operand that may be NaN stands last
+  const Lanes magic = set(12582912.0f), shifted = fma(x, set(1.44269504f), magic), n = sub(shifted, magic);
+  const Lanes r = fma(n, set(-0.693147181f), x);
+  Lanes p = fma(set(1.0f / 120), r, set(1.0f / 24));
+  p = fma(p, r, set(1.0f / 6));
+  p = fma(p, r, set(0.5f));
+  p = fma(p, r, set(1.0f));
+  p = fma(p, r, set(1.0f));
+  return times_power(p, shifted);
+}
+
 // Weights exp(x - largest) of n scores, in pairs; what lies behind them up to a multiple of 16 becomes 0.
 SONDE_INLINE void weigh(float* x, int64_t n, Pair* weights, float* part) {
   const int64_t end = rounded_up(n, 16);
@@ -94,90 +127,99 @@ SONDE_INLINE void weigh(float* x, int64_t n, Pair* weights, float* part) {
   for (int j = 1; j < 16; ++j) largest = lanes[j] > largest ? lanes[j] : largest;
   Lanes total = zero();
   for (int64_t j = 0; j < end; j += 16) {
-    const Lanes e = exp_lanes(sub(load(x + j), set(largest)));
+    const Lanes e = weight_lanes(sub(load(x + j), set(largest)));
     total = add(total, e);
     store_pairs(weights + j / 2, e);
   }
   part[0] = largest, part[1] = sum(total);
 }
 
-void attention_segment(const AttentionTask& task, int64_t segment, float* part, float* scratch) {
+// The task's queries, scaled, in pairs: [queries][dim_pairs].
+void pack_queries(const AttentionTask& task, int64_t dim_pairs, Pair* queries) {
+  const AttentionShape& s = *task.shape;
+  for (int64_t i = 0; i < task.row_count * task.head_count; ++i, queries += dim_pairs) {
+    const float* q = task.rows[i / task.head_count].q + (task.head + i % task.head_count) * s.key_dim;
+    for (int64_t k = 0; k < 2 * dim_pairs; k += 16) {
+      const int64_t left = s.key_dim - k;
+      const Lanes x = left >= 16 ? load(q + k) : left > 0 ? load_part(q + k, left) : zero();
+      store_pairs(queries + k / 2, mul(x, set(s.scale)));
+    }
+  }
+}
+
+void attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
   const AttentionShape& s = *task.shape;
   const int64_t count = task.row_count * task.head_count, start = segment * kSegment, ld = part_floats(s.value_dim);
   const int64_t dim_pairs = rounded_up(s.key_dim, 32) / 2, key_head = task.head * s.key_heads / s.heads;
+  constexpr int64_t kWeightPairs = kSegment / 2;
   uint32_t* const panel = reinterpret_cast<uint32_t*>(scratch);
   Pair* const queries = reinterpret_cast<Pair*>(scratch + kPanelPairs * kPanelColumns);
   Pair* const weights = queries + kSegmentQueries * dim_pairs;
-  float* const scores = reinterpret_cast<float*>(weights + kSegmentQueries * (kSegment / 2));
+  float* const scores = reinterpret_cast<float*>(weights + kSegmentQueries * kWeightPairs);
   uint16_t* const zeros = reinterpret_cast<uint16_t*>(scores + kSegmentQueries * kSegment);
 
-  // The queries that see anything here, and how many tokens of it.
-  int64_t actives = 0, longest = 0, seen[kSegmentQueries];
-  float* parts[kSegmentQueries];
+  int64_t longest = 0, seen[kSegmentQueries];  // tokens of the segment that each query sees
   for (int64_t i = 0; i < count; ++i) {
-    const AttentionRow& row = task.rows[i / task.head_count];
-    const int64_t n = row.length - start < kSegment ? row.length - start : kSegment;
-    if (n <= 0) continue;
-    const float* q = row.q + (task.head + i % task.head_count) * s.key_dim;
-    Pair* const to = queries + actives * dim_pairs;
-    for (int64_t k = 0; k < 2 * dim_pairs; k += 16) {
-      const int64_t left = s.key_dim - k;
-      store_pairs(to + k / 2, mul(left >= 16 ? load(q + k) : left > 0 ? load_part(q + k, left) : zero(), set(s.scale)));
-    }
-    parts[actives] = part + i * ld, seen[actives++] = n;
-    if (n > longest) longest = n;
+    const int64_t n = task.rows[i / task.head_count].length - start;
+    seen[i] = n < 0 ? 0 : n < kSegment ? n : kSegment;
+    if (seen[i] > longest) longest = seen[i];
   }
-  if (actives == 0) return;
+  if (longest == 0) return;
 
   const uint16_t *keys[kSegment], *values[kSegment];
-  const AttentionRow& first_row = task.rows[0];
   int64_t page = start / s.page_tokens, slot = start % s.page_tokens;
   for (int64_t j = 0; j < longest; ++j) {
-    const uint16_t* record = reinterpret_cast<const uint16_t*>(first_row.pages[page]) + slot * s.record;
+    const uint16_t* record = reinterpret_cast<const uint16_t*>(task.rows[0].pages[page]) + slot * s.record;
     keys[j] = record + s.key_offset + key_head * s.key_stride;
     values[j] = record + s.value_offset + key_head * s.value_stride;
     if (++slot == s.page_tokens) slot = 0, ++page;
   }
+  const int64_t columns = rounded_up(longest, kPanelColumns);
   for (int64_t k = 0; k < rounded_up(s.key_dim > s.value_dim ? s.key_dim : s.value_dim, 32); ++k) zeros[k] = 0;
-  for (int64_t j = longest; j < rounded_up(longest, kPanelColumns); ++j) keys[j] = values[j] = zeros;
+  for (int64_t j = longest; j < columns; ++j) keys[j] = values[j] = zeros;
+  const int64_t tiles = (count + kPairQueries - 1) / kPairQueries, key_lines = (s.key_dim + 31) / 32;
+  const int64_t value_rows = s.value_offset == s.key_offset ? 0 : longest;
+  Ahead ahead{keys, longest, s.key_dim, values, value_rows, s.value_dim, 0};
+  call_lines(ahead, kPanelColumns * key_lines);
+  // All of them within the first product.
+  const int64_t steps = columns / kPanelColumns * dim_pairs * tiles;
+  ahead.lines = (longest * key_lines + value_rows * ((s.value_dim + 31) / 32) + steps - 1) / steps;
+  if (!same_task) pack_queries(task, dim_pairs, queries);
 
   // f<T>(first query) for tiles of T queries.
-  const int64_t tiles = (actives + kPairQueries - 1) / kPairQueries;
   const auto each_tile = [&](auto&& f) __attribute__((always_inline)) {
     for (int64_t t = 0; t < tiles; ++t) {
-      const int64_t a = actives * t / tiles, b = actives * (t + 1) / tiles;
+      const int64_t a = count * t / tiles, b = count * (t + 1) / tiles;
       with_count<kPairQueries>(b - a, [&]<int T>() { f.template operator()<T>(a); });
     }
   };
 
-  for (int64_t j = 0; j < longest; j += kPanelColumns) {
+  for (int64_t j = 0; j < columns; j += kPanelColumns) {
     for (int64_t k = 0; k < dim_pairs; k += kPanelPairs) {
       const int64_t pairs = dim_pairs - k < kPanelPairs ? dim_pairs - k : kPanelPairs;
       pack_keys(keys + j, 2 * k, s.key_dim, pairs, panel);
       each_tile([&]<int T>(int64_t q) {
-        const Pair* a[T];
-        float* c[T];
         bool any = false;
-        for (int i = 0; i < T; ++i) {
-          a[i] = queries + (q + i) * dim_pairs + k, c[i] = scores + (q + i) * kSegment + j;
-          any = any || seen[q + i] > j;
-        }
-        if (any) multiply_panel<T>(a, c, panel, pairs, false, k > 0);
+        for (int i = 0; i < T; ++i) any = any || seen[q + i] > j;
+        if (!any) return;
+        multiply_panel<T>(queries + q * dim_pairs + k, dim_pairs, scores + q * kSegment + j, kSegment, panel, pairs, false,
+                          k > 0, ahead);
       });
     }
   }
-  for (int64_t q = 0; q < actives; ++q) weigh(scores + q * kSegment, seen[q], weights + q * (kSegment / 2), parts[q]);
+  for (int64_t q = 0; q < count; ++q) {
+    if (seen[q] > 0) weigh(scores + q * kSegment, seen[q], weights + q * kWeightPairs, part + q * ld);
+  }
 
   for (int64_t d = 0; d < s.value_dim; d += kPanelColumns) {
     for (int64_t j = 0; j < longest; j += 2 * kPanelPairs) {
       const int64_t tokens = longest - j < 2 * kPanelPairs ? longest - j : 2 * kPanelPairs;
       pack_values(values + j, d, s.value_dim, (tokens + 1) / 2, panel);
       each_tile([&]<int T>(int64_t q) {
-        const Pair* a[T];
-        float* c[T];
+        const Pair* const a = weights + q * kWeightPairs + j / 2;
+        float* const c = part + q * ld + kPartHeader + d;
         int64_t n[T], least = tokens, most = 0;
         for (int i = 0; i < T; ++i) {
-          a[i] = weights + (q + i) * (kSegment / 2) + j / 2, c[i] = parts[q + i] + kPartHeader + d;
           n[i] = seen[q + i] - j < tokens ? seen[q + i] - j : tokens;
           if (n[i] < 0) n[i] = 0;
           if (n[i] < least) least = n[i];
@@ -185,12 +227,11 @@ void attention_segment(const AttentionTask& task, int64_t segment, float* part, 
         }
         if (most == 0) return;
         const int64_t common = least / 2;
-        if (least == most) return multiply_panel<T>(a, c, panel, common, least % 2 == 1, j > 0);
-        multiply_panel<T>(a, c, panel, common, false, j > 0);
-        for (int i = 0; i < T; ++i) {  // the ragged edge: a query never meets a value that it does not see
-          const Pair* const one_a[1] = {a[i] + common};
-          float* const one_c[1] = {c[i]};
-          multiply_panel<1>(one_a, one_c, panel + common * kPanelColumns, n[i] / 2 - common, n[i] % 2 == 1, true);
+        const bool even = least == most;
+        multiply_panel<T>(a, kWeightPairs, c, ld, panel, common, even && least % 2 == 1, j > 0, ahead);
+        for (int i = 0; i < T && !even; ++i) {  // the ragged edge: a query never meets a value that it does not see
+          multiply_panel<1>(a + i * kWeightPairs + common, 0, c + i * ld, 0, panel + common * kPanelColumns,
+                            n[i] / 2 - common, n[i] % 2 == 1, true, ahead);
         }
       });
     }

@@ -34,8 +34,8 @@ inline void store_pairs(Pair* p, Lanes x) {
 
 namespace sonde::kernels {
 
-void bf16_attention_segment(const AttentionTask& task, int64_t segment, float* part, float* scratch) {
-  avx512_bf16::attention_segment(task, segment, part, scratch);
+void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
+  avx512_bf16::attention_segment(task, segment, same_task, part, scratch);
 }
 int64_t bf16_segment_scratch(const AttentionShape& shape) { return avx512_bf16::segment_scratch(shape); }
 
