@@ -17,7 +17,7 @@ namespace {
 // Expanded keys and values of one group of heads may take so many floats (128 MiB); more heads go in turns.
 constexpr int64_t kExpandedFloats = int64_t{32} << 20;
 // The fast path expands so many tokens in F32 before they are stored in BF16.
-constexpr int64_t kExpandedBlock = 256;
+constexpr int64_t kExpandedBlock = 512;
 
 class LatentAttention final : public Attention {
  public:

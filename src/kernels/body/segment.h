@@ -40,7 +40,7 @@ SONDE_INLINE void call_lines(Ahead& a, int64_t lines) {
 
 // T rows of c, 64 columns (+)= sum over pairs k of a[k] . panel[k]; odd: and the first value of one more pair.
 template <int T>
-SONDE_INLINE void multiply_panel(const Pair* a, int64_t lda, float* c, int64_t ldc, const uint32_t* panel, int64_t pairs,
+SONDE_INLINE void multiply_pairs(const Pair* a, int64_t lda, float* c, int64_t ldc, const uint32_t* panel, int64_t pairs,
                                  bool odd, bool add_to, Ahead& ahead) {
   for (int v0 = 0; v0 < 4; v0 += kPairVectors) {
     Lanes acc[T][kPairVectors];
@@ -202,7 +202,7 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
         bool any = false;
         for (int i = 0; i < T; ++i) any = any || seen[q + i] > j;
         if (!any) return;
-        multiply_panel<T>(queries + q * dim_pairs + k, dim_pairs, scores + q * kSegment + j, kSegment, panel, pairs, false,
+        multiply_pairs<T>(queries + q * dim_pairs + k, dim_pairs, scores + q * kSegment + j, kSegment, panel, pairs, false,
                           k > 0, ahead);
       });
     }
@@ -228,9 +228,9 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
         if (most == 0) return;
         const int64_t common = least / 2;
         const bool even = least == most;
-        multiply_panel<T>(a, kWeightPairs, c, ld, panel, common, even && least % 2 == 1, j > 0, ahead);
+        multiply_pairs<T>(a, kWeightPairs, c, ld, panel, common, even && least % 2 == 1, j > 0, ahead);
         for (int i = 0; i < T && !even; ++i) {  // the ragged edge: a query never meets a value that it does not see
-          multiply_panel<1>(a + i * kWeightPairs + common, 0, c + i * ld, 0, panel + common * kPanelColumns,
+          multiply_pairs<1>(a + i * kWeightPairs + common, 0, c + i * ld, 0, panel + common * kPanelColumns,
                             n[i] / 2 - common, n[i] % 2 == 1, true, ahead);
         }
       });
