@@ -110,16 +110,17 @@ int main(int argc, char** argv) {
   AttentionShape latent{16, 1, 576, 512, 0, 0, 0, 0, 576, 64, 0.1f};
   AttentionShape expanded{16, 16, 192, 128, 0, 192, 320, 320, 5120, 4096, 0.1f};
   if (argument(5, "attention") != "attention") return 0;
-  for (const Type* type : {f32(), bf16()})
-  for (int64_t tokens : {512, 4096}) {
-    grouped.type = latent.type = expanded.type = type;
-    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 1);
-    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 32);
-    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 512);
-    bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 1);
-    bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 32);
-    bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 32);
-    bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 512);
+  for (const Type* type : {f32(), bf16()}) {
+    for (int64_t tokens : {512, 4096}) {
+      grouped.type = latent.type = expanded.type = type;
+      bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 1);
+      bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 32);
+      bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 512);
+      bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 1);
+      bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 32);
+      bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 32);
+      bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 512);
+    }
   }
   return 0;
 }

@@ -83,7 +83,7 @@ void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<con
     }
   }
   const auto by_length = [](const Work& a, const Work& b) { return a.longest > b.longest; };
-  std::stable_sort(plan.tasks.begin(), plan.tasks.end(), by_length);  // the largest first
+  std::sort(plan.tasks.begin(), plan.tasks.end(), by_length);  // the largest first
 
   const int64_t tasks = int64_t(plan.tasks.size());
   const auto all = [&](int64_t begin, int64_t end, int) {
