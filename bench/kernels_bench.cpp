@@ -67,10 +67,13 @@ void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_
 }
 
 void bench_attention(ThreadPool& pool, const Peaks& peaks, const char* name, AttentionShape s, int64_t tokens, int64_t rows) {
-  std::vector<float> records(std::size_t(tokens * s.record), 0.1f), q(std::size_t(rows * s.heads * s.key_dim), 0.1f);
+  const std::vector<float> values(std::size_t(tokens * s.record), 0.1f);
+  std::vector<float> q(std::size_t(rows * s.heads * s.key_dim), 0.1f);
+  AlignedVector<std::byte> records(std::size_t(tokens * s.record * s.type->bytes));
+  s.type->pack(values.data(), tokens * s.record, records.data());
   std::vector<float> out(std::size_t(rows * s.heads * s.value_dim));
-  std::vector<const float*> pages;
-  for (int64_t t = 0; t < tokens; t += s.page_tokens) pages.push_back(records.data() + t * s.record);
+  std::vector<const std::byte*> pages;
+  for (int64_t t = 0; t < tokens; t += s.page_tokens) pages.push_back(records.data() + t * s.record * s.type->bytes);
   std::vector<AttentionRow> work;
   double seen = 0;
   for (int64_t i = 0; i < rows; ++i) {
@@ -79,8 +82,9 @@ void bench_attention(ThreadPool& pool, const Peaks& peaks, const char* name, Att
   }
   const double seconds = time_of([&] { attention(pool, s, work); });
   const double gflops = 2e-9 * seen * double(s.heads * (s.key_dim + s.value_dim)) / seconds;
-  fmt::print("{:28} rows {:<5} tokens {:<6} {:10.1f} us {:8.2f} GFLOP/s {:5.0f} % of FMA\n", name, rows, tokens, seconds * 1e6, gflops,
-             100 * gflops / peaks.fma_gflops);
+  const bool half = s.type == bf16() && peaks.bf16_gflops > 0;
+  fmt::print("{:24} {:4} rows {:<5} tokens {:<6} {:10.1f} us {:8.2f} GFLOP/s {:5.0f} % of {}\n", name, s.type->name, rows, tokens,
+             seconds * 1e6, gflops, 100 * gflops / (half ? peaks.bf16_gflops : peaks.fma_gflops), half ? "BF16 dot" : "FMA");
 }
 
 }  // namespace
@@ -90,8 +94,8 @@ int main(int argc, char** argv) {
   ThreadPool pool(std::stoi(argument(4, "0")));
   const ThreadPool::Awake awake(pool);
   const Peaks peaks = measure_peaks(pool, 2);
-  fmt::print("{}, {} kernels, {} threads\npeaks: DRAM read {:.1f} GB/s, FP32 FMA {:.1f} GFLOP/s, int8 dot {:.1f} GOP/s\n", cpu_name(),
-             kernel_set(), pool.size(), peaks.dram_read_gbs, peaks.fma_gflops, peaks.int8_gops);
+  fmt::print("{}, {} kernels, {} threads\npeaks: DRAM read {:.1f} GB/s, FP32 FMA {:.1f} GFLOP/s, int8 dot {:.1f} GOP/s, BF16 dot {:.1f} GFLOP/s\n",
+             cpu_name(), kernel_set(), pool.size(), peaks.dram_read_gbs, peaks.fma_gflops, peaks.int8_gops, peaks.bf16_gflops);
   std::vector<int64_t> ms;
   for (const std::string& m : words(argument(3, "1,8,512"))) ms.push_back(std::stoll(m));
   for (const std::string& name : words(argument(1, "F32,F16,BF16,F8_E4M3,Q4_0,Q8_0,Q4_K,Q6_K"))) {
@@ -102,17 +106,21 @@ int main(int argc, char** argv) {
       bench_matmul(pool, peaks, *type, std::stoll(shape.substr(0, by)), std::stoll(shape.substr(by + 1)), ms);
     }
   }
-  const AttentionShape grouped{12, 2, 128, 128, 0, 256, 128, 128, 512, 64, 0.1f};
-  const AttentionShape latent{16, 1, 576, 512, 0, 0, 0, 0, 576, 64, 0.1f};
-  const AttentionShape expanded{16, 16, 192, 128, 0, 192, 320, 320, 5120, 4096, 0.1f};
+  AttentionShape grouped{12, 2, 128, 128, 0, 256, 128, 128, 512, 64, 0.1f};
+  AttentionShape latent{16, 1, 576, 512, 0, 0, 0, 0, 576, 64, 0.1f};
+  AttentionShape expanded{16, 16, 192, 128, 0, 192, 320, 320, 5120, 4096, 0.1f};
   if (argument(5, "attention") != "attention") return 0;
-  for (int64_t tokens : {512, 4096}) {
-    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 1);
-    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 32);
-    bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 512);
-    bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 1);
-    bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 32);
-    bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 512);
+  for (const Type* type : {f32(), bf16()}) {
+    for (int64_t tokens : {512, 4096}) {
+      grouped.type = latent.type = expanded.type = type;
+      bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 1);
+      bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 32);
+      bench_attention(pool, peaks, "grouped 12/2 heads", grouped, tokens, 512);
+      bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 1);
+      bench_attention(pool, peaks, "absorbed MLA 16 heads", latent, tokens, 32);
+      bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 32);
+      bench_attention(pool, peaks, "expanded MLA 16 heads", expanded, tokens, 512);
+    }
   }
   return 0;
 }

@@ -122,7 +122,7 @@ class Bench {
   KvLayout layout() const { return direct_.model->kv_layout(); }
   // Of the main layers; decode does not read the MTP layer's.
   double kv_bytes(int64_t tokens) const {
-    return static_cast<double>(config().num_hidden_layers * layout().record * tokens) * sizeof(float);
+    return static_cast<double>(config().num_hidden_layers * layout().record * layout().type->bytes * tokens);
   }
 
   Status step(std::span<const SequenceChunk> chunks, Measurement& m) {
@@ -142,10 +142,12 @@ class Bench {
   // Pages whose first `depth` tokens are random: how long attention takes does not depend on what it reads.
   Result<Pages> filled(int64_t tokens, int64_t depth) {
     SONDE_TRY(Pages pages, Pages::make(layout(), tokens));
-    const int64_t count = layout().page_floats();
-    for (int64_t p = 0; p * kPageTokens < depth; ++p)
-      for (int64_t i = 0; i < count; ++i)
-        pages.all()[size_t(p)][i] = static_cast<float>(random_.next_u32()) * 0x1p-32f - 0.5f;
+    const KvLayout form = layout();
+    std::vector<float> values(static_cast<std::size_t>(form.layers * kPageTokens * form.record));
+    for (int64_t p = 0; p * kPageTokens < depth; ++p) {
+      for (float& value : values) value = static_cast<float>(random_.next_u32()) * 0x1p-32f - 0.5f;
+      form.type->pack(values.data(), static_cast<int64_t>(values.size()), pages.all()[size_t(p)]);
+    }
     return pages;
   }
 
@@ -243,7 +245,7 @@ Result<int> bench(const Options& options) {
                 {"bytes_per_token", bench.tensors().work.bytes},
                 {"weights_per_token", bench.tensors().work.weights},
                 {"kv_bytes_per_token",
-                 direct.model->kv_layout().layers * direct.model->kv_layout().record * int64_t{sizeof(float)}},
+                 direct.model->kv_layout().token_bytes()},
                 {"results", results},
                 {"skipped_depths", skipped}});
   } else {

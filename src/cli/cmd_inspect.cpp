@@ -102,7 +102,7 @@ Json report(const Checkpoint& checkpoint, const Survey& s, const Result<ModelCon
   json["context"] = config.ok() ? Json(config->max_position_embeddings) : Json(nullptr);
   if (runs.ok()) {
     const ModelConfig& c = *runs;
-    const int64_t token = s.layout.layers * s.layout.record * int64_t{sizeof(float)};
+    const int64_t token = s.layout.token_bytes();
     json["memory"] = {{"weight_bytes", s.bytes},
                       {"kv_bytes_per_token", token},
                       {"kv_bytes_per_1k_tokens", token * 1024},
@@ -186,7 +186,7 @@ Result<int> inspect(const Options& options) {
   }
 
   const Result<ModelConfig> config = ModelConfig::from_json(checkpoint.config());
-  const Survey s = survey(checkpoint, config.ok() ? &*config : nullptr);
+  const Survey s = survey(checkpoint, config.ok() ? &*config : nullptr, {.exact = false});
   const Result<ModelConfig> runs = can_run(checkpoint);
   Json json = report(checkpoint, s, config, runs);
   json["tokenizer"] = tokenizer_json(model.tokenizer.get());

@@ -48,9 +48,9 @@ Status check_ids(const DirectModel& direct, std::span<const int32_t> ids) {
 }
 
 Result<Pages> Pages::make(const KvLayout& layout, int64_t tokens) {
-  const int64_t pages = (tokens + kPageTokens - 1) / kPageTokens, floats = layout.page_floats();
+  const int64_t pages = (tokens + kPageTokens - 1) / kPageTokens, page = layout.page_bytes();
   // In double: the product of a hostile configuration may be beyond 64 bits.
-  const double bytes = static_cast<double>(pages) * static_cast<double>(floats) * sizeof(float);
+  const double bytes = static_cast<double>(pages) * static_cast<double>(page);
   const int64_t available = memory_available();
   if (bytes > static_cast<double>(available))
     return Error{.code = Code::kTooLarge,
@@ -58,8 +58,8 @@ Result<Pages> Pages::make(const KvLayout& layout, int64_t tokens) {
                  .expected = "at most " + bytes_text(static_cast<double>(available)),
                  .found = bytes_text(bytes)};
   Pages made;
-  made.floats_.resize(static_cast<std::size_t>(pages * floats));
-  for (int64_t p = 0; p < pages; ++p) made.pointers_.push_back(made.floats_.data() + p * floats);
+  made.bytes_.resize(static_cast<std::size_t>(pages * page));
+  for (int64_t p = 0; p < pages; ++p) made.pointers_.push_back(made.bytes_.data() + p * page);
   return made;
 }
 

@@ -31,11 +31,11 @@ class Pages {
  public:
   // An error where the memory for so many tokens is not free.
   static Result<Pages> make(const KvLayout& layout, int64_t tokens);
-  std::span<float* const> all() const { return pointers_; }
+  std::span<std::byte* const> all() const { return pointers_; }
 
  private:
-  AlignedVector<float> floats_;
-  std::vector<float*> pointers_;
+  AlignedVector<std::byte> bytes_;
+  std::vector<std::byte*> pointers_;
 };
 
 }  // namespace sonde

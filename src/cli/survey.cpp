@@ -69,7 +69,7 @@ double Survey::step_bytes(const ModelConfig& config, int64_t batch) const {
   return static_cast<double>(work.bytes) + (chosen - one) * static_cast<double>(expert_bytes);
 }
 
-Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
+Survey survey(const Checkpoint& checkpoint, const ModelConfig* config, const ModelOptions& options) {
   Survey s;
   double active = 0, read_bytes = 0, weights = 0;
   bool scaled_latent = false;  // the latent's up-projection is in FP8
@@ -113,6 +113,7 @@ Survey survey(const Checkpoint& checkpoint, const ModelConfig* config) {
     const bool mtp = s.mtp_parameters > 0 && checkpoint.find("model.layers." + std::to_string(c.num_hidden_layers) +
                                                              ".eh_proj.weight") != nullptr;
     s.layout.layers = c.num_hidden_layers + (mtp ? 1 : 0);
+    s.layout.type = kv_type(options.exact);
     s.layout.record = c.is_mla() ? c.kv_lora_rank + c.qk_rope_head_dim : 2 * c.num_key_value_heads * c.head_dim;
     if (c.is_mla()) {
       // attention_mla.cpp turns the keys' half of the up-projection round, and unpacks an FP8 one whole.

@@ -32,6 +32,6 @@ struct Survey {
 };
 
 // `config` may be null (a family that cannot run): config.json alone then tells layers and experts.
-Survey survey(const Checkpoint& checkpoint, const ModelConfig* config);
+Survey survey(const Checkpoint& checkpoint, const ModelConfig* config, const ModelOptions& options = {});
 
 }  // namespace sonde

@@ -13,7 +13,7 @@
 namespace sonde {
 
 int64_t page_bytes(const KvLayout& layout) {
-  const int64_t bytes = layout.page_floats() * static_cast<int64_t>(sizeof(float));
+  const int64_t bytes = layout.page_bytes();
   return (bytes + static_cast<int64_t>(kAlignment) - 1) / static_cast<int64_t>(kAlignment) *
          static_cast<int64_t>(kAlignment);
 }

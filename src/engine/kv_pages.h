@@ -21,7 +21,7 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  float* data(PageId id) const { return reinterpret_cast<float*>(base_ + static_cast<std::size_t>(id) * stride_); }
+  std::byte* data(PageId id) const { return base_ + static_cast<std::size_t>(id) * stride_; }
   int64_t size() const { return static_cast<int64_t>(references_.size()); }
   int64_t free() const { return static_cast<int64_t>(free_.size()); }
   int references(PageId id) const { return references_[id]; }

@@ -51,7 +51,7 @@ Result<MemoryPlan> plan_memory(const PlanInput& in, const EngineOptions& options
   }
   MemoryPlan plan;
   plan.page_bytes = page_bytes(in.layout);
-  plan.kv_bytes_per_token = in.layout.layers * in.layout.record * kFloat;
+  plan.kv_bytes_per_token = in.layout.token_bytes();
   plan.weight_bytes = in.weight_bytes;
   plan.owned_bytes = in.owned_bytes;
   plan.available = in.available;
@@ -99,7 +99,7 @@ Speed expected_speed(const Model::Work& per_token, const KvLayout& layout, int64
                      const MachinePeaks& peaks) {
   Speed speed;
   if (peaks.bytes_per_second <= 0 || peaks.flops <= 0 || batch < 1) return speed;
-  const double cache = static_cast<double>(layout.layers * layout.record * kFloat) * static_cast<double>(depth);
+  const double cache = static_cast<double>(layout.token_bytes()) * static_cast<double>(depth);
   const double reading = (static_cast<double>(per_token.bytes) + batch * cache) / peaks.bytes_per_second;
   const double computing = 2.0 * static_cast<double>(per_token.weights) * batch / peaks.flops;
   speed.memory_binds = reading >= computing;

@@ -24,7 +24,7 @@ struct Sequence {
   std::vector<int32_t> tokens;                       // prompt, then answer
   int64_t computed = 0;                              // tokens whose keys and values are in the pages
   std::vector<PageId> pages;                         // enough for `computed`, and for the whole prompt once it runs
-  std::vector<float*> addresses;                     // of the pages
+  std::vector<std::byte*> addresses;                 // of the pages
   std::vector<PageKey> keys;                         // of the full pages
   bool interrupted = false;                          // ran before and lost its pages
   std::vector<std::unique_ptr<Sequence>> followers;  // the other answers to this prompt; they start when it is computed

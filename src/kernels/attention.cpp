@@ -9,6 +9,7 @@
 namespace sonde {
 
 void attention(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows) {
+  if (shape.type == bf16()) return kernels::attention_bf16(pool, shape, rows);
   const kernels::KernelTable& table = kernels::table();
   const int64_t group = shape.heads / shape.key_heads;  // query heads of a key head
   const int64_t threads = pool.size(), count = int64_t(rows.size());

@@ -12,12 +12,26 @@ namespace sonde {
 namespace kernels {
 namespace {
 
+#if defined(__x86_64__)
+// As the best set without it, with products of BF16 pairs where there are any.
+const KernelTable& avx512_bf16_table() {
+  static const KernelTable made = [] {
+    KernelTable t = cpu_features().avx512_vnni ? avx512_vnni_table() : avx512_table();
+    t.name = "avx512_bf16";
+    t.attention_segment = bf16_attention_segment, t.segment_scratch = bf16_segment_scratch;
+    return t;
+  }();
+  return made;
+}
+#endif
+
 std::vector<const KernelTable*> usable_tables() {
   std::vector<const KernelTable*> tables{&portable_table()};
 #if defined(__x86_64__)
   if (cpu_features().avx2) tables.push_back(&avx2_table());
   if (cpu_features().avx512) tables.push_back(&avx512_table());
   if (cpu_features().avx512_vnni) tables.push_back(&avx512_vnni_table());
+  if (cpu_features().avx512_bf16) tables.push_back(&avx512_bf16_table());
 #endif
   return tables;
 }

@@ -7,6 +7,7 @@
 //   the lanes are then summed as a binary tree (8 + 8, 4 + 4, 2 + 2, 1 + 1).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
@@ -15,11 +16,12 @@
 #include "base/threads.h"
 #include "sonde/result.h"
 #include "tensor/tensor.h"
+#include "tensor/types.h"
 
 namespace sonde {
 
 // --- instruction sets -------------------------------------------------------------------------------------------------
-// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni".
+// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16".
 std::string_view kernel_set();
 // Names that this processor can run, slowest first.
 std::vector<std::string_view> kernel_sets();
@@ -63,6 +65,10 @@ void add_scaled(float* y, const float* x, float a, int64_t n);
 // Rotary embedding of one head vector by the angles whose cosine and sine are given (double, n/2 of each).
 // halves: (i, i + n/2) turn together, as in Llama and Qwen; else neighbours (2i, 2i+1), as in DeepSeek's MLA.
 void rotate(float* x, const double* cosine, const double* sine, int64_t n, bool halves);
+// The same in F32, for the fast path.
+void rotate(float* x, const float* cosine, const float* sine, int64_t n, bool halves);
+// Nearest BF16, ties to even; NaN stays NaN.
+void to_bf16(const float* x, int64_t n, std::byte* out);
 
 // --- attention ---------------------------------------------------------------------------------------------------------
 // A token's record in the cache holds key_heads keys at key_offset and as many values at value_offset. Grouped-query
@@ -71,21 +77,26 @@ void rotate(float* x, const double* cosine, const double* sine, int64_t n, bool 
 struct AttentionShape {
   int64_t heads;                      // query heads; head h uses key head h * key_heads / heads
   int64_t key_heads;
-  int64_t key_dim, value_dim;         // floats
-  int64_t key_offset, value_offset;   // floats from the start of a record to key head 0 and to value head 0
-  int64_t key_stride, value_stride;   // floats from one key head to the next
-  int64_t record;                     // floats from one token to the next inside a page
+  int64_t key_dim, value_dim;         // values
+  int64_t key_offset, value_offset;   // values from the start of a record to key head 0 and to value head 0
+  int64_t key_stride, value_stride;   // values from one key head to the next
+  int64_t record;                     // values from one token to the next inside a page
   int64_t page_tokens;                // tokens a page
   float scale;                        // multiplies the scores
+  const Type* type = f32();           // of the records: F32 or BF16
 };
 struct AttentionRow {
   const float* q;                     // [heads, key_dim]
   float* out;                         // [heads, value_dim]
-  const float* const* pages;          // pages[p]: record of token p * page_tokens, in this layer
+  const std::byte* const* pages;      // pages[p]: record of token p * page_tokens, in this layer
   int64_t length;                     // tokens 0 ... length - 1 are seen
 };
-// out_h = sum_s softmax_s(scale * dot(q_h, k_s)) v_s. Scores by dot(); the largest subtracted; exponentials and their sum in
-// double or by a fixed F32 order; values added in the order of the tokens. Same bits for any rows beside it and any threads.
+// out_h = sum_s softmax_s(scale * dot(q_h, k_s)) v_s. Same bits for any rows beside it, any threads and pages.
+// F32 records (exact): scores by dot(); the largest subtracted; exponentials and their sum in double or by a fixed F32
+// order; values added in the order of the tokens. Same bits for every instruction set.
+// BF16 records (fast): scale * q and the exponentials are rounded to BF16 as well; products are exact, sums in F32.
+// Tokens are cut into segments of 256, counted from 0; each has its own softmax, and they are joined in order. A score
+// errs by 2^-9 of scale * sum |q k| and a weight by 2^-9 of itself, beside F32's own error of sums so long.
 void attention(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows);
 
 // --- vectors -----------------------------------------------------------------------------------------------------------

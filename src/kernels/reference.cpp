@@ -70,19 +70,24 @@ Bounded attention(const AttentionShape& s, const AttentionRow& row) {
     const int64_t key_head = h * s.key_heads / s.heads;
     std::vector<double> scores;
     double most = -INFINITY, total = 0;
-    const auto record = [&](int64_t t) { return row.pages[t / s.page_tokens] + t % s.page_tokens * s.record; };
+    const auto read = [&](int64_t t, int64_t offset, int64_t n) {
+      std::vector<float> values(static_cast<std::size_t>(n));
+      s.type->unpack(row.pages[t / s.page_tokens] + (t % s.page_tokens * s.record + offset) * s.type->bytes, n,
+                     values.data());
+      return values;
+    };
     for (int64_t t = 0; t < row.length; ++t) {
-      const float* key = record(t) + s.key_offset + key_head * s.key_stride;
+      const std::vector<float> key = read(t, s.key_offset + key_head * s.key_stride, s.key_dim);
       double score = 0;
-      for (int64_t k = 0; k < s.key_dim; ++k) score += double(row.q[h * s.key_dim + k]) * double(key[k]);
+      for (int64_t k = 0; k < s.key_dim; ++k) score += double(row.q[h * s.key_dim + k]) * double(key[std::size_t(k)]);
       scores.push_back(score * double(s.scale));
       most = std::max(most, scores.back());
     }
     for (double& score : scores) total += score = std::exp(score - most);
     for (int64_t t = 0; t < row.length; ++t) {
-      const float* value = record(t) + s.value_offset + key_head * s.value_stride;
+      const std::vector<float> value = read(t, s.value_offset + key_head * s.value_stride, s.value_dim);
       for (int64_t d = 0; d < s.value_dim; ++d) {
-        const double part = scores[std::size_t(t)] / total * double(value[d]);
+        const double part = scores[std::size_t(t)] / total * double(value[std::size_t(d)]);
         y.value[std::size_t(h * s.value_dim + d)] += part, y.bound[std::size_t(h * s.value_dim + d)] += std::abs(part);
       }
     }

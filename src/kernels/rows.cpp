@@ -43,6 +43,14 @@ void rotate(float* x, const double* cosine, const double* sine, int64_t n, bool 
   }
 }
 
+void rotate(float* x, const float* cosine, const float* sine, int64_t n, bool halves) {
+  kernels::table().rotate(x, cosine, sine, n, halves);
+}
+
+void to_bf16(const float* x, int64_t n, std::byte* out) {
+  kernels::table().to_bf16(x, n, reinterpret_cast<uint16_t*>(out));
+}
+
 bool all_finite(const float* x, int64_t n) {
   // An exponent of all ones: infinity or NaN. Integers, so that the loop runs in vectors.
   int bad = 0;

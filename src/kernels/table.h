@@ -75,6 +75,14 @@ struct AttentionTask {
 inline constexpr int64_t kAttentionQueries = 48;  // most queries in a task
 inline constexpr int64_t kKeyBlock = 64;          // softmax runs online over blocks of so many tokens, counted from token 0
 
+// The same over BF16 records (body/segment.h): segments of kSegment tokens, each with a softmax of its own.
+inline constexpr int64_t kSegment = 256;
+inline constexpr int64_t kSegmentQueries = 96;  // most queries in a task: so many share one rearranged key
+// What a query knows of some segments: the largest score, the sum of exponentials below it, then the sum of values
+// times them, not yet divided: value_dim floats, padded.
+inline constexpr int64_t kPartHeader = 16;
+constexpr int64_t part_floats(int64_t value_dim) { return kPartHeader + (value_dim + 63) / 64 * 64; }
+
 struct KernelTable {
   const char* name;
   const Unpack* unpack;  // by index in all_types()
@@ -90,6 +98,15 @@ struct KernelTable {
   void (*panels)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
+  // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats]. same_task: scratch is
+  // as the last call left it, for another segment of the same task.
+  void (*attention_segment)(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
+  int64_t (*segment_scratch)(const AttentionShape& shape);
+  // Joins the next segment to those before; begin with -infinity, 0, zeros.
+  void (*join_part)(float* whole, const float* part, int64_t value_dim);
+  void (*finish_part)(const float* whole, float* out, int64_t value_dim);
+  void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
+  void (*rotate)(float* x, const float* cosine, const float* sine, int64_t n, bool halves);
   void (*rms_norm)(const float* x, const float* w, float eps, float* y, int64_t n);
   void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n);
   void (*add_scaled)(float* y, const float* x, float a, int64_t n);
@@ -104,6 +121,13 @@ const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
 const KernelTable& avx512_vnni_table();
+// AVX-512 BF16: kernels whose products are pairs of BF16.
+void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
+int64_t bf16_segment_scratch(const AttentionShape& shape);
+int64_t bf16_dot_burst(int64_t rounds, float* result);
 const KernelTable& table();  // the one in use
+
+// attention() over BF16 records.
+void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows);
 
 }  // namespace sonde::kernels

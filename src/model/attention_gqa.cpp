@@ -1,4 +1,5 @@
-// Grouped-query attention over the paged cache. A record is [K: key heads x head_dim | V: key heads x head_dim].
+// Grouped-query attention over the paged cache. A record is [K: key heads x head_dim | V: key heads x head_dim]; the fast
+// path keeps what a head reads together: a page is [K heads, V heads][kPageTokens][head_dim].
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -29,19 +30,18 @@ class GroupedQueryAttention final : public Attention {
     };
     step.multiply(products);
 
-    step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) {
-        for (int64_t h = 0; h < heads; ++h) prepare(step, r, q + (r * heads + h) * d, q_norm);
-        for (int64_t h = 0; h < key_heads; ++h) prepare(step, r, kv + r * step.record + h * d, k_norm);
-      }
+    each_row(step.pool, rows, [&](int64_t r) {
+      for (int64_t h = 0; h < heads; ++h) prepare(step, r, q + (r * heads + h) * d, q_norm);
+      for (int64_t h = 0; h < key_heads; ++h) prepare(step, r, kv + r * step.record + h * d, k_norm);
     });
 
-    std::vector<AttentionRow> attend;
-    attend.reserve(std::size_t(rows));
+    const bool apart = !step.exact();
+    step.write_records(kv, apart ? 2 * key_heads : 1);
+    std::vector<AttentionRow>& attend = scratch.attend;
+    attend.clear();
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
       for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i) {
         const int64_t row = step.first_row[chunk] + i, position = step.chunks[chunk].start + i;
-        std::memcpy(step.record_at(chunk, position), kv + row * step.record, std::size_t(step.record) * sizeof(float));
         attend.push_back({q + row * heads * d, out + row * heads * d, step.pages[chunk].data(), position + 1});
       }
     const AttentionShape shape{.heads = heads,
@@ -49,12 +49,13 @@ class GroupedQueryAttention final : public Attention {
                                .key_dim = d,
                                .value_dim = d,
                                .key_offset = 0,
-                               .value_offset = key_heads * d,
-                               .key_stride = d,
-                               .value_stride = d,
-                               .record = step.record,
+                               .value_offset = key_heads * d * (apart ? kPageTokens : 1),
+                               .key_stride = d * (apart ? kPageTokens : 1),
+                               .value_stride = d * (apart ? kPageTokens : 1),
+                               .record = apart ? d : step.record,
                                .page_tokens = kPageTokens,
-                               .scale = float(1.0 / std::sqrt(double(d)))};
+                               .scale = float(1.0 / std::sqrt(double(d))),
+                               .type = step.type};
     attention(step.pool, shape, attend);
     step.multiply({o_proj, out, rows, heads * d, y, c_.hidden_size});
   }
@@ -74,7 +75,7 @@ class GroupedQueryAttention final : public Attention {
       const double inverse = 1.0 / std::sqrt(sum / double(d) + c_.rms_norm_eps);
       for (int64_t i = 0; i < d; ++i) head[i] = float(double(head[i]) * inverse * double(norm[std::size_t(i)]));
     }
-    rotate(head, step.cos_row(row), step.sin_row(row), d, /*halves=*/true);
+    step.rotate(row, head, /*halves=*/true);
   }
 
  public:

@@ -16,6 +16,8 @@ namespace {
 
 // Expanded keys and values of one group of heads may take so many floats (128 MiB); more heads go in turns.
 constexpr int64_t kExpandedFloats = int64_t{32} << 20;
+// The fast path expands so many tokens in F32 before they are stored in BF16.
+constexpr int64_t kExpandedBlock = 512;
 
 class LatentAttention final : public Attention {
  public:
@@ -57,17 +59,11 @@ class LatentAttention final : public Attention {
     // The latent is cached after its norm, k_pe after its rotation.
     rms_norm(step.pool, latent, step.record, kv_a_layernorm.data(), float(c_.rms_norm_eps), latent, step.record, rows,
              rank);
-    step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t r = begin; r < end; ++r) {
-        rotate(latent + r * step.record + rank, step.cos_row(r), step.sin_row(r), rope, /*halves=*/false);
-        for (int64_t h = 0; h < heads; ++h)
-          rotate(q + r * q_width + h * (nope + rope) + nope, step.cos_row(r), step.sin_row(r), rope, /*halves=*/false);
-      }
+    each_row(step.pool, rows, [&](int64_t r) {
+      step.rotate(r, latent + r * step.record + rank, /*halves=*/false);
+      for (int64_t h = 0; h < heads; ++h) step.rotate(r, q + r * q_width + h * (nope + rope) + nope, /*halves=*/false);
     });
-    for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
-      for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i)
-        std::memcpy(step.record_at(chunk, step.chunks[chunk].start + i),
-                    latent + (step.first_row[chunk] + i) * step.record, std::size_t(step.record) * sizeof(float));
+    step.write_records(latent);
 
     absorbed(step, scratch, q, out);
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
@@ -81,7 +77,8 @@ class LatentAttention final : public Attention {
     const int64_t heads = c_.num_attention_heads, nope = c_.qk_nope_head_dim, rope = c_.qk_rope_head_dim;
     const int64_t rank = c_.kv_lora_rank, width = rank + rope, v = c_.v_head_dim;
     std::vector<int64_t> rows;  // of the step
-    std::vector<AttentionRow> attend;
+    std::vector<AttentionRow>& attend = scratch.attend;
+    attend.clear();
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk) {
       if (!step.chunks[chunk].absorbed) continue;
       for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i) {
@@ -94,7 +91,7 @@ class LatentAttention final : public Attention {
     float* queries = scratch.get(scratch.d, n * heads * width);
     float* z = scratch.get(scratch.e, n * heads * rank);
     float* q_nope = scratch.get(scratch.f, n * heads * nope);
-    for (int64_t r = 0; r < n; ++r) {
+    each_row(step.pool, n, [&](int64_t r) {
       const float* from = q + rows[std::size_t(r)] * heads * (nope + rope);
       for (int64_t h = 0; h < heads; ++h) {
         std::memcpy(q_nope + (r * heads + h) * nope, from + h * (nope + rope), std::size_t(nope) * sizeof(float));
@@ -103,7 +100,7 @@ class LatentAttention final : public Attention {
       }
       attend[std::size_t(r)].q = queries + r * heads * width;
       attend[std::size_t(r)].out = z + r * heads * rank;
-    }
+    });
     std::vector<Product> products;
     for (int64_t h = 0; h < heads; ++h)
       products.push_back(
@@ -119,72 +116,76 @@ class LatentAttention final : public Attention {
                                .value_stride = width,
                                .record = step.record,
                                .page_tokens = kPageTokens,
-                               .scale = scale_};
+                               .scale = scale_,
+                               .type = step.type};
     attention(step.pool, shape, attend);
     float* o = scratch.get(scratch.f, n * heads * v);
     products.clear();
     for (int64_t h = 0; h < heads; ++h)
       products.push_back({value[std::size_t(h)], z + h * rank, n, heads * rank, o + h * v, heads * v});
     step.multiply(products);
-    for (int64_t r = 0; r < n; ++r)
+    each_row(step.pool, n, [&](int64_t r) {
       std::memcpy(out + rows[std::size_t(r)] * heads * v, o + r * heads * v, std::size_t(heads * v) * sizeof(float));
+    });
   }
 
-  // One chunk; the keys and values of all its positions are made again from the latents.
+  // One chunk; the keys and values of all its positions are made again from the latents, a block of tokens at a time.
+  // Head h of a group: [length][nope | rope | v] from h * length records on.
   void expanded(Step& step, Scratch& scratch, std::size_t chunk, const float* q, float* out) const {
     const int64_t heads = c_.num_attention_heads, nope = c_.qk_nope_head_dim, rope = c_.qk_rope_head_dim;
-    const int64_t rank = c_.kv_lora_rank, v = c_.v_head_dim, key_width = nope + rope;
+    const int64_t rank = c_.kv_lora_rank, v = c_.v_head_dim, key_width = nope + rope, record = key_width + v;
     const int64_t tokens = int64_t(step.chunks[chunk].tokens.size()), length = step.chunks[chunk].start + tokens;
-    const int64_t group = std::clamp(kExpandedFloats / (length * (key_width + v)), int64_t{1}, heads);
-    float* latents = scratch.get(scratch.d, length * step.record);
-    for (int64_t s = 0; s < length; ++s)
-      std::memcpy(latents + s * step.record, step.record_at(chunk, s), std::size_t(step.record) * sizeof(float));
+    const int64_t group = std::clamp(kExpandedFloats / (length * record), int64_t{1}, heads);
+    const int64_t most = step.exact() ? length : std::min(length, kExpandedBlock);
+    float* latents = scratch.get(scratch.d, most * step.record);
 
     for (int64_t first = 0; first < heads; first += group) {
-      const int64_t count = std::min(group, heads - first), record = count * (key_width + v),
-                    values = count * key_width;
-      float* expanded = scratch.get(scratch.e, length * record);  // [length][K: count x (nope | rope) | V: count x v]
-      std::vector<Product> products;
-      for (int64_t h = 0; h < count; ++h) {
-        products.push_back(
-            {key[std::size_t(first + h)], latents, length, step.record, expanded + h * key_width, record});
-        products.push_back(
-            {value[std::size_t(first + h)], latents, length, step.record, expanded + values + h * v, record});
+      const int64_t count = std::min(group, heads - first);
+      float* floats = scratch.get(scratch.e, most * count * record);
+      std::byte* cache = reinterpret_cast<std::byte*>(floats);
+      if (!step.exact()) {
+        const std::size_t bytes = std::size_t(length * count * record * step.type->bytes);
+        if (scratch.bytes.size() < bytes) scratch.bytes.resize(bytes);
+        cache = scratch.bytes.data();
       }
-      step.multiply(products);
-      for (int64_t s = 0; s < length; ++s)
-        for (int64_t h = 0; h < count; ++h)
-          std::memcpy(expanded + s * record + h * key_width + nope, latents + s * step.record + rank,
-                      std::size_t(rope) * sizeof(float));
+      for (int64_t start = 0; start < length; start += most) {
+        const int64_t n = std::min(most, length - start);
+        if (length > most || first == 0) step.read_records(chunk, start, n, latents);
+        std::vector<Product> products;
+        for (int64_t h = 0; h < count; ++h) {
+          float* head = floats + h * n * record;
+          products.push_back({key[std::size_t(first + h)], latents, n, step.record, head, record});
+          products.push_back({value[std::size_t(first + h)], latents, n, step.record, head + key_width, record});
+        }
+        step.multiply(products);
+        each_row(step.pool, count * n, [&](int64_t i) {
+          float* head = floats + i * record;
+          std::memcpy(head + nope, latents + i % n * step.record + rank, std::size_t(rope) * sizeof(float));
+          if (!step.exact()) to_bf16(head, record, cache + (i / n * length + start + i % n) * record * step.type->bytes);
+        });
+      }
 
-      // Queries and outputs of these heads side by side, as attention() wants them.
-      float* queries = scratch.get(scratch.f, tokens * count * (key_width + v));
-      float* o = queries + tokens * count * key_width;
-      std::vector<const float*> pages;
-      for (int64_t s = 0; s < length; s += kPageTokens) pages.push_back(expanded + s * record);
-      std::vector<AttentionRow> attend;
+      std::vector<AttentionRow>& attend = scratch.attend;
+      attend.clear();
+      const std::byte* const page = cache;
       for (int64_t i = 0; i < tokens; ++i) {
         const int64_t row = step.first_row[chunk] + i;
-        std::memcpy(queries + i * count * key_width, q + (row * heads + first) * key_width,
-                    std::size_t(count * key_width) * sizeof(float));
-        attend.push_back(
-            {queries + i * count * key_width, o + i * count * v, pages.data(), step.chunks[chunk].start + i + 1});
+        attend.push_back({q + (row * heads + first) * key_width, out + (row * heads + first) * v, &page,
+                          step.chunks[chunk].start + i + 1});
       }
       const AttentionShape shape{.heads = count,
                                  .key_heads = count,
                                  .key_dim = key_width,
                                  .value_dim = v,
                                  .key_offset = 0,
-                                 .value_offset = values,
-                                 .key_stride = key_width,
-                                 .value_stride = v,
+                                 .value_offset = key_width,
+                                 .key_stride = length * record,
+                                 .value_stride = length * record,
                                  .record = record,
-                                 .page_tokens = kPageTokens,
-                                 .scale = scale_};
+                                 .page_tokens = length,
+                                 .scale = scale_,
+                                 .type = step.type};
       attention(step.pool, shape, attend);
-      for (int64_t i = 0; i < tokens; ++i)
-        std::memcpy(out + ((step.first_row[chunk] + i) * heads + first) * v, o + i * count * v,
-                    std::size_t(count * v) * sizeof(float));
     }
   }
 

@@ -1,6 +1,7 @@
 // A loaded model: one forward pass over rows of several sequences. start at transformer.cpp.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,19 +14,24 @@
 #include "files/checkpoint.h"
 #include "model/config.h"
 #include "sonde/result.h"
+#include "tensor/types.h"
 
 namespace sonde {
 
 // Tokens of one page of the KV cache. Chunks that start on a page boundary give the same bits as one long prefill.
 inline constexpr int64_t kPageTokens = 32;
 
-// What a token leaves in the cache: `layers` records of `record` floats (MLA: kv_lora_rank + qk_rope_head_dim; GQA: 2 *
-// kv_heads * head_dim).
+// What a token leaves in the cache: `layers` records of `record` values (MLA: kv_lora_rank + qk_rope_head_dim; GQA: 2 *
+// kv_heads * head_dim). A page is [layers][kPageTokens][record]; how records lie inside a layer is the attention's affair.
 struct KvLayout {
-  int64_t layers = 0;  // main layers, plus one for the MTP layer where it is loaded
-  int64_t record = 0;  // floats
-  int64_t page_floats() const { return layers * kPageTokens * record; }  // page = [layers][kPageTokens][record]
+  int64_t layers = 0;          // main layers, plus one for the MTP layer where it is loaded
+  int64_t record = 0;          // values
+  const Type* type = f32();    // of a value
+  int64_t token_bytes() const { return layers * record * type->bytes; }
+  int64_t page_bytes() const { return kPageTokens * token_bytes(); }
 };
+// How the exact and the fast path keep keys and values.
+inline const Type* kv_type(bool exact) { return exact ? f32() : bf16(); }
 
 enum class Logits { kNone, kLast, kAll };
 
@@ -33,7 +39,7 @@ enum class Logits { kNone, kLast, kAll };
 struct SequenceChunk {
   std::span<const int32_t> tokens;  // ids below vocab_size
   int64_t start = 0;                // position of tokens[0]; positions before it are in the pages already
-  std::span<float* const> pages;    // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
+  std::span<std::byte* const> pages;  // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
   bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one)
   Logits logits = Logits::kLast;
 };
@@ -86,7 +92,7 @@ class Model {
   // it) and gives the logits of the token after that: [n, vocab_size]. Uses the last layer's records of the pages, at
   // positions start + i. Needs has_mtp().
   virtual void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start,
-                           std::span<float* const> pages, bool absorbed, AlignedVector<float>& logits) = 0;
+                           std::span<std::byte* const> pages, bool absorbed, AlignedVector<float>& logits) = 0;
 };
 
 }  // namespace sonde

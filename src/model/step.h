@@ -17,16 +17,18 @@ struct Step {
   ThreadPool& pool;
   std::span<const SequenceChunk> chunks;
   int64_t rows = 0;    // tokens of all chunks
-  int64_t record = 0;  // floats a token and layer in the cache
+  int64_t record = 0;  // values a token and layer in the cache
+  const Type* type;    // of these values
   int64_t rope_dim = 0;
   int64_t layer = 0;                             // layer of the cache that is being computed
-  std::vector<double> cosine, sine;              // [rows, rope_dim / 2]
-  std::vector<int64_t> first_row;                // of each chunk
-  std::vector<std::vector<const float*>> pages;  // of each chunk, in this layer
-  std::vector<int32_t>* experts = nullptr;       // probe: [rows, k] of this layer, ascending
+  std::vector<double> cosine, sine;                  // [rows, rope_dim / 2]
+  std::vector<float> cosine_f32, sine_f32;           // the same, for the fast path alone
+  std::vector<int64_t> first_row;                    // of each chunk
+  std::vector<std::vector<const std::byte*>> pages;  // of each chunk, in this layer
+  std::vector<int32_t>* experts = nullptr;           // probe: [rows, k] of this layer, ascending
 
   Step(ThreadPool& threads, std::span<const SequenceChunk> what, const KvLayout& layout, const Rope& rope, int64_t dim)
-      : pool(threads), chunks(what), record(layout.record), rope_dim(dim), pages(what.size()) {
+      : pool(threads), chunks(what), record(layout.record), type(layout.type), rope_dim(dim), pages(what.size()) {
     for (const SequenceChunk& chunk : chunks) first_row.push_back(rows), rows += int64_t(chunk.tokens.size());
     const int64_t half = rope_dim / 2;
     cosine.resize(std::size_t(rows * half)), sine.resize(std::size_t(rows * half));
@@ -35,28 +37,51 @@ struct Step {
         const int64_t at = (first_row[c] + i) * half;
         rope.angles(chunks[c].start + i, cosine.data() + at, sine.data() + at);
       }
+    if (exact()) return;
+    cosine_f32.assign(cosine.begin(), cosine.end()), sine_f32.assign(sine.begin(), sine.end());
   }
+
+  bool exact() const { return type == f32(); }
 
   void enter_layer(int64_t index) {
     layer = index;
     for (std::size_t c = 0; c < chunks.size(); ++c) {
       pages[c].clear();
-      for (float* page : chunks[c].pages) pages[c].push_back(page + layer * kPageTokens * record);
+      for (std::byte* page : chunks[c].pages) pages[c].push_back(page + layer * kPageTokens * record * type->bytes);
     }
   }
 
   void multiply(std::span<const Product> products) const { matmul(pool, products); }
   void multiply(const Product& product) const { matmul(pool, std::span(&product, 1)); }
 
-  const double* cos_row(int64_t row) const { return cosine.data() + row * (rope_dim / 2); }
-  const double* sin_row(int64_t row) const { return sine.data() + row * (rope_dim / 2); }
-
-  // Where the record of a chunk's token lies: `position` counts from the start of the sequence.
-  float* record_at(std::size_t chunk, int64_t position) const {
-    return chunks[chunk].pages[std::size_t(position / kPageTokens)] +
-           (layer * kPageTokens + position % kPageTokens) * record;
+  // Turns one head vector of a row to the row's position.
+  void rotate(int64_t row, float* x, bool halves) const {
+    const int64_t at = row * (rope_dim / 2);
+    if (exact()) return sonde::rotate(x, cosine.data() + at, sine.data() + at, rope_dim, halves);
+    sonde::rotate(x, cosine_f32.data() + at, sine_f32.data() + at, rope_dim, halves);
   }
+
+  // Where the record of a chunk's token lies, or one of `parts` equal parts of it: `position` counts from the start of
+  // the sequence.
+  std::byte* record_at(std::size_t chunk, int64_t position, int64_t part = 0, int64_t parts = 1) const {
+    const int64_t before = layer * kPageTokens * record + (part * kPageTokens + position % kPageTokens) * (record / parts);
+    return chunks[chunk].pages[std::size_t(position / kPageTokens)] + before * type->bytes;
+  }
+  // Writes the rows' records, [rows, record], to their pages. In `parts` equal parts: [parts][kPageTokens] in a page.
+  void write_records(const float* values, int64_t parts = 1) const;
+  // Reads the records of positions [first, first + count) of a chunk as F32: [count, record].
+  void read_records(std::size_t chunk, int64_t first, int64_t count, float* values) const;
 };
+
+// f(row) for all rows, over the threads.
+template <class F>
+void each_row(ThreadPool& pool, int64_t rows, F&& f) {
+  const auto some = [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; ++r) f(r);
+  };
+  if (rows < 4) return some(0, rows, 0);  // a fork-join costs more
+  pool.split(rows, 1, some);
+}
 
 // Scratch that grows once and is used again by every layer and step.
 class Scratch {
@@ -66,6 +91,8 @@ class Scratch {
     return buffer.data();
   }
   AlignedVector<float> x, y, a, b, c, d, e, f;
+  AlignedVector<std::byte> bytes;  // expanded keys and values in BF16
+  std::vector<AttentionRow> attend;
 };
 
 }  // namespace sonde

@@ -23,7 +23,7 @@ class Transformer final : public Model {
   KvLayout kv_layout() const override {
     const int64_t record = config_.is_mla() ? config_.kv_lora_rank + config_.qk_rope_head_dim
                                             : 2 * config_.num_key_value_heads * config_.head_dim;
-    return {config_.num_hidden_layers + (mtp_ ? 1 : 0), record};
+    return {config_.num_hidden_layers + (mtp_ ? 1 : 0), record, kv_type(exact_)};
   }
 
   int64_t owned_bytes() const override {
@@ -66,7 +66,7 @@ class Transformer final : public Model {
   }
 
   void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start,
-                   std::span<float* const> pages, bool absorbed, AlignedVector<float>& logits) override {
+                   std::span<std::byte* const> pages, bool absorbed, AlignedVector<float>& logits) override {
     const SequenceChunk chunk{next, start, pages, absorbed, Logits::kAll};
     Step step(pool, std::span(&chunk, 1), kv_layout(), rope_, rope_dim());
     step.enter_layer(config_.num_hidden_layers);
@@ -84,6 +84,7 @@ class Transformer final : public Model {
 
   Status load(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
     checkpoint_ = std::move(checkpoint);
+    exact_ = options.exact;
     SONDE_TRY(config_, read_model_config(*checkpoint_));
     const Family* family = find_family(config_.model_type);
     std::vector<float> rope_factors;
@@ -166,6 +167,7 @@ class Transformer final : public Model {
   std::shared_ptr<const Checkpoint> checkpoint_;  // owns the mapped weights
   std::unique_ptr<PackedWeights> packed_;         // null: exact
   ModelConfig config_;
+  bool exact_ = true;
   Rope rope_;
   Matrix embed_tokens_, lm_head_;
   std::vector<float> norm_;

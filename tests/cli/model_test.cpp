@@ -36,8 +36,8 @@ TEST(Inspect, TellsWhatTheEmbeddedModelIs) {
   for (const auto& [name, tensor] : file->tensors) values += tensor.count();
   EXPECT_EQ(j["parameters"].get<int64_t>() + j["mtp_parameters"].get<int64_t>(), values);
   EXPECT_LT(j["active_parameters"], j["parameters"]);
-  // Latent 64 and rotary 16 floats in each of 5 layers and the MTP layer.
-  EXPECT_EQ(j["memory"]["kv_bytes_per_token"], 6 * (64 + 16) * 4);
+  // Latent 64 and rotary 16 values in each of 5 layers and the MTP layer.
+  EXPECT_EQ(j["memory"]["kv_bytes_per_token"], 6 * (64 + 16) * 2);
   const Ran text = run({"inspect", mini()});
   EXPECT_EQ(text.code, 0);
   EXPECT_NE(text.out.find("deepseek-r1"), std::string::npos);

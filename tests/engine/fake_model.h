@@ -76,7 +76,7 @@ class FakeModel final : public Model {
     rows += static_cast<int64_t>(chunks.size());
     if (fail.exchange(false)) throw std::runtime_error("a failure that was asked for");
   }
-  void forward_mtp(ThreadPool&, std::span<const int32_t>, std::span<const float>, int64_t, std::span<float* const>,
+  void forward_mtp(ThreadPool&, std::span<const int32_t>, std::span<const float>, int64_t, std::span<std::byte* const>,
                    bool, AlignedVector<float>&) override {}
 
   std::atomic<int64_t> steps = 0, rows = 0;
@@ -88,7 +88,7 @@ class FakeModel final : public Model {
     if (!chunk.absorbed && chunk.start % kPageTokens != 0) misaligned = true;
     for (std::size_t i = 0; i < chunk.tokens.size(); ++i) {
       const int64_t position = chunk.start + static_cast<int64_t>(i);
-      float* page = chunk.pages[static_cast<std::size_t>(position / kPageTokens)];
+      auto* page = reinterpret_cast<float*>(chunk.pages[static_cast<std::size_t>(position / kPageTokens)]);
       const int64_t slot = position % kPageTokens;
       for (int64_t layer = 0; layer < 2; ++layer) {
         float* record = page + (layer * kPageTokens + slot) * 2;
@@ -102,7 +102,7 @@ class FakeModel final : public Model {
     bool poisoned = false;
     const int64_t length = chunk.start + static_cast<int64_t>(chunk.tokens.size());
     for (int64_t position = 0; position < length; ++position) {
-      const float* page = chunk.pages[static_cast<std::size_t>(position / kPageTokens)];
+      const auto* page = reinterpret_cast<const float*>(chunk.pages[static_cast<std::size_t>(position / kPageTokens)]);
       for (int64_t layer = 0; layer < 2; ++layer) {
         const float* record = page + (layer * kPageTokens + position % kPageTokens) * 2;
         state = mix(state, static_cast<uint64_t>(record[0]));

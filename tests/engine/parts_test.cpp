@@ -1,6 +1,7 @@
 // The engine's parts by themselves: pages, names of pages, plans, defaults.
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "engine/defaults.h"
@@ -18,17 +19,16 @@ TEST(PagePool, GivesAndTakes) {
   std::vector<PageId> taken;
   for (int i = 0; i < 4; ++i) taken.push_back(p.take());
   EXPECT_EQ(p.take(), kNoPage);
-  for (PageId id : taken) {
-    for (int i = 0; i < 3 * kPageTokens * 5; ++i) p.data(id)[i] = static_cast<float>(id);
-  }
-  for (PageId id : taken) EXPECT_EQ(p.data(id)[3 * kPageTokens * 5 - 1], static_cast<float>(id));
+  const int64_t bytes = page_bytes({.layers = 3, .record = 5});
+  for (PageId id : taken) std::memset(p.data(id), id, static_cast<std::size_t>(bytes));
+  for (PageId id : taken) EXPECT_EQ(p.data(id)[bytes - 1], static_cast<std::byte>(id));
   p.retain(taken[1]);
   EXPECT_FALSE(p.drop(taken[1]));
   EXPECT_TRUE(p.drop(taken[1]));
   p.give_back(taken[1]);
   EXPECT_EQ(p.take(), taken[1]);
   p.copy(taken[0], taken[1]);
-  EXPECT_EQ(p.data(taken[1])[100], static_cast<float>(taken[0]));
+  EXPECT_EQ(p.data(taken[1])[100], static_cast<std::byte>(taken[0]));
   EXPECT_FALSE(PagePool::create({.layers = 3, .record = 5}, 0).ok());
   EXPECT_FALSE(PagePool::create({.layers = int64_t{1} << 30, .record = int64_t{1} << 20}, 1 << 30).ok());
 }
@@ -37,7 +37,7 @@ TEST(PagePool, CommitsMemoryOnlyWhenItIsWritten) {
   const int64_t before = resident();
   auto pool = PagePool::create({.layers = 64, .record = 1024}, 1024);  // 8 GiB
   ASSERT_TRUE(pool.ok());
-  (*pool)->data((*pool)->take())[0] = 1;
+  (*pool)->data((*pool)->take())[0] = std::byte{1};
   EXPECT_LT(resident() - before, int64_t{64} << 20);
 }
 
@@ -96,6 +96,12 @@ TEST(Plan, TakesWhatTheModelWantsWhereThereIsRoom) {
   EXPECT_EQ(plan->context, 100000);
   EXPECT_EQ(plan->kv_bytes, 2 * 3125 * int64_t{4 * 32 * 128 * 4});
   EXPECT_TRUE(plan->fits);
+  PlanInput half = input(int64_t{64} << 30);
+  half.layout.type = bf16();
+  const auto smaller = plan_memory(half, {.max_batch = 2});
+  ASSERT_TRUE(smaller.ok());
+  EXPECT_EQ(2 * smaller->kv_bytes, plan->kv_bytes);
+  EXPECT_EQ(2 * smaller->kv_bytes_per_token, plan->kv_bytes_per_token);
 }
 
 TEST(Plan, ShortensTheContextWhereThereIsNot) {
@@ -124,6 +130,8 @@ TEST(Plan, SpeedIsWhatBinds) {
   const Speed memory = expected_speed({.bytes = 1000000, .weights = 1000}, layout, 250, 1, {1e9, 1e12});
   EXPECT_DOUBLE_EQ(memory.decode, 500);
   EXPECT_TRUE(memory.memory_binds);
+  const KvLayout half{.layers = 10, .record = 100, .type = bf16()};
+  EXPECT_DOUBLE_EQ(expected_speed({.bytes = 1000000, .weights = 1000}, half, 500, 1, {1e9, 1e12}).decode, 500);
   const Speed arithmetic = expected_speed({.bytes = 1000, .weights = 1000000}, layout, 0, 4, {1e9, 1e9});
   EXPECT_DOUBLE_EQ(arithmetic.decode, 500);
   EXPECT_DOUBLE_EQ(arithmetic.prefill, 500);

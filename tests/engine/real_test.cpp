@@ -199,7 +199,7 @@ TEST_P(Real, TokenByTokenAgrees) {
     ASSERT_TRUE(model.ok());
     auto pool = PagePool::create((*model)->kv_layout(), 8);
     ASSERT_TRUE(pool.ok());
-    std::vector<float*> pages;
+    std::vector<std::byte*> pages;
     for (int i = 0; i < 8; ++i) pages.push_back((*pool)->data((*pool)->take()));
     ThreadPool threads(1);
     std::vector<int32_t> tokens = r.prompt;

@@ -1,78 +1,10 @@
-#include <algorithm>
-#include <cmath>
-
-#include "kernels/common.h"
+#include "kernels/attention_cases.h"
 
 namespace sonde::test {
 namespace {
 
 class Attention : public KernelSets {};
 SONDE_EVERY_SET(Attention);
-
-// Records in pages scattered over one buffer, as the cache keeps them.
-struct Cache {
-  AttentionShape shape;
-  std::vector<std::vector<float>> storage;
-  std::vector<const float*> pages;
-
-  Cache(AttentionShape s, int64_t tokens, const std::vector<float>& records) : shape(s) {
-    for (int64_t first = 0; first < tokens; first += s.page_tokens) {
-      // Slots behind the last token hold NaN: a kernel that touches them is found out.
-      std::vector<float> page(std::size_t(s.page_tokens * s.record), NAN);
-      const int64_t n = std::min(s.page_tokens, tokens - first);
-      std::copy_n(records.begin() + first * s.record, n * s.record, page.begin());
-      storage.push_back(std::move(page));
-    }
-    for (const auto& page : storage) pages.push_back(page.data());
-  }
-};
-
-struct Case {
-  const char* name;
-  AttentionShape shape;
-};
-
-AttentionShape grouped(int64_t heads, int64_t key_heads, int64_t dim, int64_t page) {
-  return {heads, key_heads, dim, dim, 0, key_heads * dim, dim, dim, 2 * key_heads * dim, page, 1 / std::sqrt(float(dim))};
-}
-AttentionShape latent(int64_t heads, int64_t rank, int64_t rope, int64_t page) {
-  return {heads, 1, rank + rope, rank, 0, 0, 0, 0, rank + rope, page, 0.1f};
-}
-AttentionShape expanded(int64_t heads, int64_t key_dim, int64_t value_dim, int64_t page) {
-  return {heads, heads, key_dim, value_dim, 0, key_dim, key_dim + value_dim, key_dim + value_dim,
-          heads * (key_dim + value_dim), page, 1 / std::sqrt(float(key_dim))};
-}
-
-const Case kCases[] = {
-    {"one head", grouped(1, 1, 16, 16)},       {"grouped", grouped(12, 2, 64, 32)},
-    {"as many keys", grouped(4, 4, 48, 7)},    {"ragged widths", grouped(6, 3, 37, 5)},
-    {"latent", latent(16, 128, 64, 16)},       {"latent, many heads", latent(128, 40, 16, 64)},
-    {"expanded", expanded(4, 192, 128, 256)},  {"one token a page", grouped(2, 1, 8, 1)},
-};
-
-std::vector<float> queries(const AttentionShape& s, int64_t rows, uint64_t seed) {
-  return normals(std::size_t(rows * s.heads * s.key_dim), seed);
-}
-
-// Rows see lengths[i] tokens of one cache.
-std::vector<float> attend(ThreadPool& pool, const Cache& cache, const std::vector<float>& q,
-                          const std::vector<int64_t>& lengths) {
-  const AttentionShape& s = cache.shape;
-  std::vector<float> out(lengths.size() * std::size_t(s.heads * s.value_dim), NAN);
-  std::vector<AttentionRow> rows;
-  for (std::size_t i = 0; i < lengths.size(); ++i) {
-    rows.push_back({&q[i * std::size_t(s.heads * s.key_dim)], &out[i * std::size_t(s.heads * s.value_dim)],
-                    cache.pages.data(), lengths[i]});
-  }
-  attention(pool, s, rows);
-  return out;
-}
-
-std::vector<int64_t> upto(int64_t first, int64_t last) {
-  std::vector<int64_t> lengths;
-  for (int64_t n = first; n <= last; ++n) lengths.push_back(n);
-  return lengths;
-}
 
 TEST_P(Attention, AgreesWithReference) {
   ThreadPool pool(2);
@@ -89,10 +21,10 @@ TEST_P(Attention, AgreesWithReference) {
         // Error of a score: the dot's, and two roundings (scale; minus the largest) of a number below `most`.
         double most = 0;
         for (int64_t t = 0; t < lengths[i]; ++t) {
-          const float* key = cache.pages[std::size_t(t / s.page_tokens)] + t % s.page_tokens * s.record + s.key_offset +
-                             h * s.key_heads / s.heads * s.key_stride;
+          const std::vector<float> key =
+              read(s, cache.pages.data(), t, s.key_offset + h * s.key_heads / s.heads * s.key_stride, s.key_dim);
           double sum = 0;
-          for (int64_t k = 0; k < s.key_dim; ++k) sum += std::abs(double(row.q[h * s.key_dim + k]) * double(key[k]));
+          for (int64_t k = 0; k < s.key_dim; ++k) sum += std::abs(double(row.q[h * s.key_dim + k]) * double(key[std::size_t(k)]));
           most = std::max(most, sum * double(s.scale));
         }
         const double score = kEps * double(s.key_dim / 16 + 6 + 4) * most;

@@ -90,6 +90,47 @@ TEST_P(Rows, Dot) {
   }
 }
 
+TEST_P(Rows, RotatesInF32) {
+  for (int64_t n : {2, 8, 10, 64, 128}) {
+    const std::vector<float> x = normals(std::size_t(n), 8);
+    std::vector<double> cosine, sine;
+    for (int64_t i = 0; i < n / 2; ++i) {
+      cosine.push_back(std::cos(double(i + 1) * 0.37)), sine.push_back(std::sin(double(i + 1) * 0.37));
+    }
+    const std::vector<float> c(cosine.begin(), cosine.end()), s(sine.begin(), sine.end());
+    for (bool halves : {false, true}) {
+      std::vector<float> y = x;
+      rotate(y.data(), c.data(), s.data(), n, halves);
+      const std::vector<double> truth = reference::rotate(x.data(), cosine.data(), sine.data(), n, halves);
+      for (int64_t i = 0; i < n / 2; ++i) {
+        const std::size_t a = std::size_t(halves ? i : 2 * i), b = std::size_t(halves ? i + n / 2 : 2 * i + 1);
+        // The tables are rounded, then two products and a sum.
+        const double bound = 3 * 1.01 * kEps * (std::abs(double(x[a])) + std::abs(double(x[b])));
+        ASSERT_LE(std::abs(double(y[a]) - truth[a]), bound);
+        ASSERT_LE(std::abs(double(y[b]) - truth[b]), bound);
+      }
+    }
+  }
+}
+
+// As the type table packs, bit for bit: ties to even, denormals, infinities, every kind of NaN.
+TEST_P(Rows, RoundsToBf16) {
+  Random random(11);
+  for (int64_t n : {0, 1, 15, 16, 17, 40, 1003}) {
+    std::vector<float> x(std::size_t(n), 0.0f);
+    for (float& v : x) {
+      uint32_t bits = random.next_u32();
+      if (bits % 4 == 0) bits = (bits & 0xFFFF0000u) | 0x8000u;
+      if (bits % 16 == 1) bits = 0x7FFFFFFFu;
+      std::memcpy(&v, &bits, sizeof v);
+    }
+    std::vector<std::byte> got(std::size_t(2 * n) + 2, std::byte{7}), want = got;
+    to_bf16(x.data(), n, got.data());
+    bf16()->pack(x.data(), n, want.data());
+    ASSERT_EQ(got, want) << n;
+  }
+}
+
 TEST(Rotate, BothPairings) {
   for (int64_t n : {2, 8, 64, 128}) {
     const std::vector<float> x = normals(std::size_t(n), 8);

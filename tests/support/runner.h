@@ -43,20 +43,20 @@ class Runner {
     }
     return ids;
   }
-  std::span<float* const> pages() const { return pages_; }
+  std::span<std::byte* const> pages() const { return pages_; }
 
  private:
   void reserve(int64_t tokens) {
     while (int64_t(pages_.size()) * kPageTokens < tokens) {
-      // Signalling values: a record that is read before it is written spoils the result.
-      storage_.push_back(AlignedVector<float>(std::size_t(model_.kv_layout().page_floats()), NAN));
+      // All bits set, a NaN in every type: a record that is read before it is written spoils the result.
+      storage_.push_back(AlignedVector<std::byte>(std::size_t(model_.kv_layout().page_bytes()), std::byte{0xFF}));
       pages_.push_back(storage_.back().data());
     }
   }
   Model& model_;
   ThreadPool pool_;
-  std::vector<AlignedVector<float>> storage_;
-  std::vector<float*> pages_;
+  std::vector<AlignedVector<std::byte>> storage_;
+  std::vector<std::byte*> pages_;
   int64_t position_ = 0;
 };
 

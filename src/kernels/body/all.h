@@ -5,11 +5,14 @@
 #include "kernels/body/tile.h"
 // (in this order)
 #include "kernels/body/matmul.h"
+#include "kernels/body/exp.h"
 #include "kernels/body/rows.h"
 // (after exp_lanes)
 #include "kernels/body/attention.h"
 #include "kernels/body/strips.h"
 #include "kernels/body/panels.h"
+#include "kernels/body/parts.h"
+#include "kernels/body/segment.h"
 #include "kernels/body/peaks.h"
 
 namespace sonde::kernels::SONDE_ISA {
@@ -42,6 +45,12 @@ constexpr KernelTable kTable = {
     .panels = multiply_panels,
     .attention = attention,
     .attention_scratch = attention_scratch,
+    .attention_segment = attention_segment,
+    .segment_scratch = segment_scratch,
+    .join_part = join_part,
+    .finish_part = finish_part,
+    .to_bf16 = to_bf16,
+    .rotate = rotate,
     .rms_norm = rms_norm,
     .silu_mul = silu_mul,
     .add_scaled = add_scaled,

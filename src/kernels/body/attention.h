@@ -102,7 +102,8 @@ void attention(const AttentionTask& task, float* scratch) {
     const int64_t keys = longest - start < kKeyBlock ? longest - start : kKeyBlock;
     for (int64_t j = 0; j < keys; ++j) {
       const int64_t token = start + j;
-      const float* record = task.rows[0].pages[token / s.page_tokens] + token % s.page_tokens * s.record;
+      const float* record = reinterpret_cast<const float*>(task.rows[0].pages[token / s.page_tokens]) +
+                            token % s.page_tokens * s.record;
       state.keys[j] = record + s.key_offset + key_head * s.key_stride;
       state.values[j] = record + s.value_offset + key_head * s.value_stride;
     }

@@ -1,7 +1,7 @@
 // The register tile: R rows times T tokens, sixteen lanes along k. Every product of this folder goes through it.
 #pragma once
 
-#define SONDE_INLINE __attribute__((always_inline)) inline
+#include "kernels/body/inline.h"
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
@@ -55,15 +55,6 @@ float dot(const float* a, const float* b, int64_t n) {
   const float* const x[1] = {b};
   accumulate(t, w, x, n);
   return sum(t.acc[0][0]);
-}
-
-// Calls f with the constant n, 1 <= n <= Max.
-template <int Max, class F>
-SONDE_INLINE void with_count(int64_t n, F&& f) {
-  if constexpr (Max > 1) {
-    if (n < Max) return with_count<Max - 1>(n, f);
-  }
-  f.template operator()<Max>();
 }
 
 }  // namespace

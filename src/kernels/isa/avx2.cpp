@@ -86,6 +86,74 @@ inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affi
   return add(mul(from_codes(quant::SONDE_ISA::Codes(quant::SONDE_ISA::high_nibbles(q))), set(t.d)), set(t.m));
 }
 
+// Pairs of BF16 as pairs of floats.
+constexpr int kPairQueries = 4, kPairVectors = 1;  // 8 accumulators, 4 + 2 operands
+
+struct Pair { float first, second; };
+struct Wide { Lanes first, second; };
+
+inline __m256 first_floats(__m256i pairs) { return _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16)); }
+inline __m256 second_floats(__m256i pairs) {
+  return _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32(-0x10000)));
+}
+inline Wide load_pairs(const uint32_t* p) {
+  const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 8));
+  return {{first_floats(a), first_floats(b)}, {second_floats(a), second_floats(b)}};
+}
+inline Wide splat(const Pair* p) { return {set(p->first), set(p->second)}; }
+inline Wide first_of(Wide w) { return {w.first, zero()}; }
+inline Lanes dot_pairs(Lanes acc, Wide a, Wide b) { return fma(a.first, b.first, fma(a.second, b.second, acc)); }
+
+// Nearest BF16 as the upper half of a float.
+inline __m256i rounded_bf16(__m256 x) {
+  const __m256i bits = _mm256_castps_si256(x), odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+  const __m256i nearest = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7FFF)));
+  const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
+  const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+  return _mm256_and_si256(_mm256_blendv_epi8(nearest, quiet, nan), _mm256_set1_epi32(-0x10000));
+}
+inline void store_pairs(Pair* p, Lanes x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded_bf16(x.a));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 4), rounded_bf16(x.b));
+}
+inline void store_bf16(uint16_t* p, Lanes x) {
+  const __m256i packed = _mm256_packus_epi32(_mm256_srli_epi32(rounded_bf16(x.a), 16), _mm256_srli_epi32(rounded_bf16(x.b), 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm256_permute4x64_epi64(packed, 0xD8));
+}
+
+inline void transpose8(const uint16_t* const* rows, int64_t k, uint32_t* out, int64_t stride) {
+  __m256i u[8];
+  for (int i = 0; i < 8; i += 4) {
+    __m256i r[4];
+    for (int j = 0; j < 4; ++j) r[j] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(rows[i + j] + k));
+    const __m256i a = _mm256_unpacklo_epi32(r[0], r[1]), b = _mm256_unpacklo_epi32(r[2], r[3]);
+    const __m256i c = _mm256_unpackhi_epi32(r[0], r[1]), d = _mm256_unpackhi_epi32(r[2], r[3]);
+    u[i] = _mm256_unpacklo_epi64(a, b), u[i + 1] = _mm256_unpackhi_epi64(a, b);
+    u[i + 2] = _mm256_unpacklo_epi64(c, d), u[i + 3] = _mm256_unpackhi_epi64(c, d);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const auto to = [&](int row) { return reinterpret_cast<__m256i*>(out + row * stride); };
+    _mm256_storeu_si256(to(j), _mm256_permute2x128_si256(u[j], u[4 + j], 0x20));
+    _mm256_storeu_si256(to(4 + j), _mm256_permute2x128_si256(u[j], u[4 + j], 0x31));
+  }
+}
+// out[j * stride + i] = values 2j and 2j + 1 of rows[i] from k on: 16 rows, 16 pairs.
+inline void transpose_pairs(const uint16_t* const* rows, int64_t k, uint32_t* out, int64_t stride) {
+  for (int i = 0; i < 16; i += 8) {
+    for (int j = 0; j < 16; j += 8) transpose8(rows + i, k + 2 * j, out + j * stride + i, stride);
+  }
+}
+// out[d] = a[d] and b[d], 64 of each.
+inline void interleave_pairs(const uint16_t* a, const uint16_t* b, uint32_t* out) {
+  for (int d = 0; d < 64; d += 8) {
+    const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a + d));
+    const __m128i y = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b + d));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + d), _mm_unpacklo_epi16(x, y));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + d + 4), _mm_unpackhi_epi16(x, y));
+  }
+}
+
 struct Bytes { __m256i a, b; };
 inline Bytes set_bytes(int x) { return {_mm256_set1_epi8(char(x)), _mm256_set1_epi8(char(x))}; }
 inline __m256i bytes_fma8(__m256i c, __m256i x, __m256i y) {  // no VNNI: pairs to int16, pairs of those to int32

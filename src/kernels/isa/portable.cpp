@@ -95,6 +95,48 @@ inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affi
   return add(mul(from_codes(quant::SONDE_ISA::Codes(quant::SONDE_ISA::high_nibbles(q))), set(t.d)), set(t.m));
 }
 
+// Pairs of BF16 as pairs of floats.
+constexpr int kPairQueries = 2, kPairVectors = 1;
+
+struct Pair { float first, second; };
+struct Wide { Lanes first, second; };
+
+inline Wide load_pairs(const uint32_t* p) {
+  Wide w;
+  for (int i = 0; i < 16; ++i) {
+    w.first.v[i] = __builtin_bit_cast(float, p[i] << 16), w.second.v[i] = __builtin_bit_cast(float, p[i] & 0xFFFF0000u);
+  }
+  return w;
+}
+inline Wide splat(const Pair* p) { return {set(p->first), set(p->second)}; }
+inline Wide first_of(const Wide& w) { return {w.first, zero()}; }
+// The products are exact in F32: as good as fused, and no call of the mathematical library.
+inline Lanes dot_pairs(const Lanes& acc, const Wide& a, const Wide& b) {
+  return add(add(acc, mul(a.second, b.second)), mul(a.first, b.first));
+}
+inline void store_bf16(uint16_t* p, const Lanes& x) {
+  for (int i = 0; i < 16; ++i) p[i] = quant::SONDE_ISA::float_to_bfloat(x.v[i]);
+}
+inline void store_pairs(Pair* p, const Lanes& x) {
+  uint16_t b[16];
+  store_bf16(b, x);
+  for (int i = 0; i < 8; ++i) {
+    p[i] = {quant::SONDE_ISA::bfloat_to_float(b[2 * i]), quant::SONDE_ISA::bfloat_to_float(b[2 * i + 1])};
+  }
+}
+// out[j * stride + i] = values 2j and 2j + 1 of rows[i] from k on: 16 rows, 16 pairs.
+inline void transpose_pairs(const uint16_t* const* rows, int64_t k, uint32_t* out, int64_t stride) {
+  for (int i = 0; i < 16; ++i) {
+    for (int j = 0; j < 16; ++j) {
+      out[j * stride + i] = uint32_t(rows[i][k + 2 * j]) | uint32_t(rows[i][k + 2 * j + 1]) << 16;
+    }
+  }
+}
+// out[d] = a[d] and b[d], 64 of each.
+inline void interleave_pairs(const uint16_t* a, const uint16_t* b, uint32_t* out) {
+  for (int d = 0; d < 64; ++d) out[d] = uint32_t(a[d]) | uint32_t(b[d]) << 16;
+}
+
 struct Bytes { int32_t v[16]; };
 inline Bytes set_bytes(int x) {
   Bytes r;

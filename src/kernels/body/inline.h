@@ -1,0 +1,19 @@
+// Small tools of the kernels.
+#pragma once
+
+#define SONDE_INLINE __attribute__((always_inline)) inline
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+// Calls f with the constant n, 1 <= n <= Max.
+template <int Max, class F>
+SONDE_INLINE void with_count(int64_t n, F&& f) {
+  if constexpr (Max > 1) {
+    if (n < Max) return with_count<Max - 1>(n, f);
+  }
+  f.template operator()<Max>();
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

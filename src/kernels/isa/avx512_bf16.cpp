@@ -1,0 +1,56 @@
+// Sixteen lanes of products of BF16 pairs: AVX-512 BF16.
+#define SONDE_ISA avx512_bf16
+#include <immintrin.h>
+
+#include "kernels/isa/lanes512.h"
+#include "kernels/isa/pairs512.h"
+#include "kernels/table.h"
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+constexpr int kPairQueries = 6, kPairVectors = 4;  // 24 accumulators, 4 + 1 operands
+
+struct Pair { uint32_t both; };
+struct Wide { __m512i v; };
+
+inline Wide load_pairs(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline Wide splat(const Pair* p) { return {_mm512_set1_epi32(int(p->both))}; }
+inline Wide first_of(Wide w) { return {_mm512_and_si512(w.v, _mm512_set1_epi32(0xFFFF))}; }
+inline Lanes dot_pairs(Lanes acc, Wide a, Wide b) {
+  return {_mm512_dpbf16_ps(acc.v, __builtin_bit_cast(__m512bh, a.v), __builtin_bit_cast(__m512bh, b.v))};
+}
+inline void store_pairs(Pair* p, Lanes x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), __builtin_bit_cast(__m256i, _mm512_cvtneps_pbh(x.v)));
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
+
+#include "kernels/body/inline.h"
+// (in this order)
+#include "kernels/body/exp.h"
+#include "kernels/body/segment.h"
+
+namespace sonde::kernels {
+
+void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
+  avx512_bf16::attention_segment(task, segment, same_task, part, scratch);
+}
+int64_t bf16_segment_scratch(const AttentionShape& shape) { return avx512_bf16::segment_scratch(shape); }
+
+int64_t bf16_dot_burst(int64_t rounds, float* result) {
+  constexpr int kChains = 12;
+  __m512 c[kChains];
+  for (int i = 0; i < kChains; ++i) c[i] = _mm512_set1_ps(*result + float(i));
+  const __m512bh a = __builtin_bit_cast(__m512bh, _mm512_set1_epi32(0x3C003C00)), b = a;
+  for (int64_t k = 0; k < rounds; ++k) {
+    for (int i = 0; i < kChains; ++i) c[i] = _mm512_dpbf16_ps(c[i], a, b);
+  }
+  __m512 total = c[0];
+  for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, c[i]);
+  *result = _mm512_cvtss_f32(total);
+  return rounds * kChains * 64;
+}
+
+}  // namespace sonde::kernels

@@ -1,0 +1,61 @@
+// Rearranging BF16 into pairs that lie side by side, 512 bits at a time.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+// Nearest BF16 as the upper half of a float.
+inline __m512i rounded_bf16(__m512 x) {
+  const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i nearest = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7FFF)));
+  const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  const __m512i quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x400000));
+  return _mm512_and_si512(_mm512_mask_blend_epi32(nan, nearest, quiet), _mm512_set1_epi32(-0x10000));
+}
+inline void store_bf16(uint16_t* p, __m512 x) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_bf16(x), 16)));
+}
+
+// out[j * stride + i] = values 2j and 2j + 1 of rows[i] from k on: 16 rows, 16 pairs.
+inline void transpose_pairs(const uint16_t* const* rows, int64_t k, uint32_t* out, int64_t stride) {
+  __m512i u[16];
+#pragma GCC unroll 4
+  for (int i = 0; i < 16; i += 4) {
+    const __m512i r0 = _mm512_loadu_si512(rows[i] + k), r1 = _mm512_loadu_si512(rows[i + 1] + k);
+    const __m512i r2 = _mm512_loadu_si512(rows[i + 2] + k), r3 = _mm512_loadu_si512(rows[i + 3] + k);
+    const __m512i a = _mm512_unpacklo_epi32(r0, r1), b = _mm512_unpacklo_epi32(r2, r3);
+    const __m512i c = _mm512_unpackhi_epi32(r0, r1), d = _mm512_unpackhi_epi32(r2, r3);
+    u[i] = _mm512_unpacklo_epi64(a, b), u[i + 1] = _mm512_unpackhi_epi64(a, b);
+    u[i + 2] = _mm512_unpacklo_epi64(c, d), u[i + 3] = _mm512_unpackhi_epi64(c, d);
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {  // quarter q of u[4g + j]: pair 4q + j of rows 4g ... 4g + 3
+    const __m512i a = _mm512_shuffle_i32x4(u[j], u[4 + j], 0x44), b = _mm512_shuffle_i32x4(u[j], u[4 + j], 0xEE);
+    const __m512i c = _mm512_shuffle_i32x4(u[8 + j], u[12 + j], 0x44);
+    const __m512i d = _mm512_shuffle_i32x4(u[8 + j], u[12 + j], 0xEE);
+    _mm512_storeu_si512(out + j * stride, _mm512_shuffle_i32x4(a, c, 0x88));
+    _mm512_storeu_si512(out + (4 + j) * stride, _mm512_shuffle_i32x4(a, c, 0xDD));
+    _mm512_storeu_si512(out + (8 + j) * stride, _mm512_shuffle_i32x4(b, d, 0x88));
+    _mm512_storeu_si512(out + (12 + j) * stride, _mm512_shuffle_i32x4(b, d, 0xDD));
+  }
+}
+
+// out[d] = a[d] and b[d], 64 of each.
+inline void interleave_pairs(const uint16_t* a, const uint16_t* b, uint32_t* out) {
+  alignas(64) static constexpr uint16_t kLow[32] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                                    8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  const __m512i low = _mm512_load_si512(kLow), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+#pragma GCC unroll 2
+  for (int d = 0; d < 64; d += 32) {
+    const __m512i x = _mm512_loadu_si512(a + d), y = _mm512_loadu_si512(b + d);
+    _mm512_storeu_si512(out + d, _mm512_permutex2var_epi16(x, low, y));
+    _mm512_storeu_si512(out + d + 16, _mm512_permutex2var_epi16(x, high, y));
+  }
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
