@@ -140,7 +140,7 @@ class RoundedInputs {
  public:
   // The number of the input of p, which is kept from here on.
   std::size_t add(const Product& p) {
-    const StripType& type = strip_type(p.w);
+    const StripType type = p.w.packed != nullptr ? strip_type(p.w) : StripType{};
     const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, nullptr};
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
