@@ -6,8 +6,9 @@
 namespace sonde {
 namespace {
 
-constexpr double kForget = 1024;  // steps after which what was measured counts half
-constexpr double kWorthWhile = 1.02;
+constexpr double kForget = 1024;      // steps after which what was measured counts half
+constexpr double kWorthWhile = 1.05;  // gains below this are noise
+constexpr int64_t kFreshSamples = 8, kFreshSteps = 48;
 
 // By source: of the first token, and of each later one.
 constexpr double kFirst[kDraftSources] = {0.15, 0.35, 0.6, 0.8, 0.8};
@@ -24,13 +25,14 @@ DraftSource match_source(int64_t length) {
                        : DraftSource::kMatch1;
 }
 
-void Running::add(double value) {
+void Duration::add(double seconds) {
   if (samples_ == 0) {
-    mean_ = value;
-  } else if (samples_ < 3) {
-    mean_ = std::min(mean_, value);
+    seconds_ = seconds;
+  } else if (!settled()) {
+    seconds_ = std::min(seconds_, seconds);
   } else {
-    mean_ += (std::min(value, 2 * mean_) - mean_) / 8;
+    const double change = std::min(seconds, 2 * seconds_) - seconds_;
+    seconds_ += change / (change < 0 ? 4 : 16);
   }
   ++samples_;
 }
@@ -67,16 +69,19 @@ void StepTimes::add(int64_t rows, double seconds) {
   measured_[bucket(rows)] = ++steps_;
 }
 
-bool StepTimes::settled(int64_t rows) const { return seconds_[bucket(rows)].samples() >= 3; }
+bool StepTimes::fresh(int64_t rows) const {
+  const std::size_t b = bucket(rows);
+  return seconds_[b].samples() >= kFreshSamples && steps_ - measured_[b] < kFreshSteps;
+}
 
-double StepTimes::now(std::size_t at) const { return seconds_[at].mean() * aged(steps_ - measured_[at]); }
+double StepTimes::now(std::size_t at) const { return seconds_[at].seconds() * aged(steps_ - measured_[at]); }
 
 double StepTimes::expect(int64_t rows) const {
   const std::size_t wanted = bucket(rows);
-  if (seconds_[wanted].samples() > 0) return now(wanted);
-  int64_t before = -1, below = -1, above = -1;  // measured ones: the two next smaller, the next larger
+  if (seconds_[wanted].settled()) return now(wanted);
+  int64_t before = -1, below = -1, above = -1;  // settled ones: the two next smaller, the next larger
   for (std::size_t b = 0; b < kRows.size(); ++b) {
-    if (seconds_[b].samples() == 0) continue;
+    if (!seconds_[b].settled()) continue;
     if (b < wanted) {
       before = below, below = static_cast<int64_t>(b);
     } else if (above < 0) {
@@ -86,7 +91,7 @@ double StepTimes::expect(int64_t rows) const {
   const auto time = [&](int64_t b) { return now(static_cast<std::size_t>(b)); };
   const auto size = [&](int64_t b) { return static_cast<double>(kRows[static_cast<std::size_t>(b)]); };
   if (below < 0) return above < 0 ? 0 : time(above);
-  double slope = 0.1 * time(below);  // a guess, good enough to try
+  double slope = 0.2 * time(below);  // a guess, good enough to try
   if (above >= 0) {
     slope = (time(above) - time(below)) / (size(above) - size(below));
   } else if (before >= 0) {
@@ -107,6 +112,7 @@ std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::s
   double tokens = static_cast<double>(answers), cost = 0;
   double best = kWorthWhile * tokens / times.expect(answers);
   std::size_t taken = 0;
+  more.resize(std::min(more.size(), static_cast<std::size_t>(kMostDrafts)));
   for (std::size_t i = 0; i < more.size(); ++i) {
     tokens += more[i].gain;
     cost += offers[more[i].offer].seconds;

@@ -15,17 +15,17 @@ enum class DraftSource { kMatch1, kMatch2, kMatch3, kMatch6, kMtp };
 inline constexpr int64_t kDraftSources = 5;
 DraftSource match_source(int64_t length);
 
-// A running mean of the last few values.
-class Running {
+// What a repeated piece of work takes, where other programs disturb the clock: the least of the first three times (the
+// first finds cold caches), then a running mean that follows shorter times faster than longer ones.
+class Duration {
  public:
-  // The first values tell of cold caches: the least of three. Later ones count up to twice the mean, so that a
-  // neighbour's burst does not.
-  void add(double value);
-  double mean() const { return mean_; }
+  void add(double seconds);
+  bool settled() const { return samples_ >= 3; }
   int64_t samples() const { return samples_; }
+  double seconds() const { return seconds_; }
 
  private:
-  double mean_ = 0;
+  double seconds_ = 0;
   int64_t samples_ = 0;
 };
 
@@ -47,20 +47,21 @@ class Acceptance {
   std::array<int64_t, kDraftSources> tried_{};  // at which step
 };
 
-// Seconds of a step by the number of its rows: measured for some numbers, between them a straight line. An MoE model's
-// rows read the union of their experts, so a row more is not free. Old values become cheaper, as above.
+// Seconds of a step by the number of its rows: settled for some numbers, between and behind them a straight line. An
+// MoE model's rows read the union of their experts, so a row more is not free. Old values become cheaper, as above.
 class StepTimes {
  public:
   void add(int64_t rows, double seconds);
-  bool settled(int64_t rows) const;
-  double expect(int64_t rows) const;  // 0: nothing was measured yet
+  // Measured often and lately enough to compare others with.
+  bool fresh(int64_t rows) const;
+  double expect(int64_t rows) const;  // 0: nothing is settled yet
 
  private:
   static constexpr std::array<int64_t, 12> kRows = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
   static std::size_t bucket(int64_t rows);
   double now(std::size_t bucket) const;
 
-  std::array<Running, kRows.size()> seconds_;
+  std::array<Duration, kRows.size()> seconds_;
   std::array<int64_t, kRows.size()> measured_{};  // at which step
   int64_t steps_ = 0;
 };
@@ -70,7 +71,8 @@ struct DraftOffer {
   std::vector<double> gains;
   double seconds = 0;  // that one draft costs beside the step
 };
-// Drafts for each offer that give the most tokens a second; `answers` rows are computed without any.
+// Drafts for each offer that give the most tokens a second, kMostDrafts in all; `answers` rows are computed without
+// any.
 std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers);
 
 }  // namespace sonde

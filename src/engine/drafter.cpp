@@ -40,7 +40,7 @@ void Drafter::propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler)
   if (option_ == 0 || answering.empty()) return;
   const auto answers = static_cast<int64_t>(answering.size());
   const bool automatic = option_ < 0;
-  if (automatic && (!answers_only_ || answering.size() > kFewAnswers || !times_.settled(answers))) return;
+  if (automatic && (!answers_only_ || answering.size() > kFewAnswers || !times_.fresh(answers))) return;
 
   std::vector<Candidate> candidates;
   for (auto* work : answering) candidates.push_back(choose(*work, answers));
@@ -92,7 +92,7 @@ Drafter::Candidate Drafter::choose(Scheduler::Work& work, int64_t answers) {
 
 DraftOffer Drafter::offer(const Sequence& s, DraftSource source, int64_t most) const {
   DraftOffer made;
-  made.seconds = source == DraftSource::kMtp ? mtp_seconds_.mean() : 0;
+  made.seconds = source == DraftSource::kMtp && mtp_seconds_.settled() ? mtp_seconds_.seconds() : 0;
   double all = 1;
   for (int64_t i = 0; i < most; ++i) made.gains.push_back(all *= s.drafting.acceptance->chance(source, i));
   return made;

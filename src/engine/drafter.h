@@ -54,7 +54,7 @@ class Drafter {
   int64_t hidden_;
   Acceptance overall_{32};
   StepTimes times_;
-  Running mtp_seconds_;  // of a draft
+  Duration mtp_seconds_;  // of a draft
   bool answers_only_ = false;
   ForwardResult result_;
   AlignedVector<float> state_;

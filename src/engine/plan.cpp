@@ -20,8 +20,8 @@ int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit;
 }  // namespace
 
 int64_t activation_bytes(const ModelConfig& c, const KvLayout& layout, const EngineOptions& options, int64_t context) {
-  // Drafts are rows beside the answers' own; left to itself the engine drafts for few answers only.
-  const int64_t answers = options.max_batch + (options.draft < 0 ? 4 * kMostDrafts : options.draft * options.max_batch);
+  // Drafts are rows beside the answers' own; left to itself the engine drafts so many in all.
+  const int64_t answers = options.max_batch + (options.draft < 0 ? kMostDrafts : options.draft * options.max_batch);
   const int64_t rows = round_up(options.prefill_chunk, kPageTokens) + answers;
   const int64_t head = c.is_mla() ? c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim : 2 * c.head_dim;
   const int64_t latent = c.is_mla() ? c.num_attention_heads * (c.kv_lora_rank + c.qk_rope_head_dim) * answers * 2 : 0;

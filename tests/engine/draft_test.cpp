@@ -68,9 +68,7 @@ TEST(Draft, AnswersAsPlainRecomputation) {
         const auto stats = when_idle(*fake.engine);
         EXPECT_GT(stats.drafted_tokens, 0);
         EXPECT_EQ(stats.accepted_tokens, accepted);
-        if (mtp) {
-          EXPECT_GT(accepted, 18 * 70 / 8);
-        }
+        if (mtp) { EXPECT_GT(accepted, 18 * 70 / 8); }
       }
     }
   }
@@ -113,7 +111,7 @@ TEST(Draft, NeighboursAndLostPagesChangeNothing) {
     for (bool cache : {false, true}) {
       const auto run = [&](int draft, int64_t pages) {
         Fake fake = fake_engine(true,
-                                {.threads = 2,
+                                {.threads = 1,
                                  .context = 256,
                                  .max_batch = 8,
                                  .prefill_chunk = 64,
@@ -122,26 +120,20 @@ TEST(Draft, NeighboursAndLostPagesChangeNothing) {
                                  .draft = draft},
                                 {}, 512, 0, traits);
         std::vector<std::unique_ptr<Stream>> streams;
-        for (uint64_t i = 0; i < 30; ++i) {
+        for (uint64_t i = 0; i < 16; ++i) {
           auto prompt = random_prompt(static_cast<int64_t>(1 + mix(i, 1) % 100), i);
           prompt.push_back(kPoison - 1);
           streams.push_back(
-              fake.engine->submit(request(prompt, 1 + static_cast<int64_t>(mix(i, 2) % 140), i, i % 3 * 0.5)).value());
+              fake.engine->submit(request(prompt, 20 + static_cast<int64_t>(mix(i, 2) % 100), i, i % 3 * 0.5)).value());
         }
         std::vector<std::vector<int32_t>> out;
         for (auto& stream : streams) out.push_back(collect(*stream).ids);
         const auto stats = when_idle(*fake.engine);
         EXPECT_EQ(stats.pages_used, 0);
         EXPECT_FALSE(fake.model->misaligned);
-        if (!cache) {
-          EXPECT_EQ(fake.model->stale, 0);
-        }
-        if (pages < 20) {
-          EXPECT_GT(stats.preemptions, 0);
-        }
-        if (draft > 0) {
-          EXPECT_GT(stats.drafted_tokens, 0);
-        }
+        if (!cache) { EXPECT_EQ(fake.model->stale, 0); }
+        if (pages < 20) { EXPECT_GT(stats.preemptions, 0); }
+        if (draft > 0) { EXPECT_GT(stats.drafted_tokens, 0); }
         return out;
       };
       const auto want = run(0, 200);
@@ -333,20 +325,27 @@ TEST(DraftCosts, TimesAreMeasuredAndBetweenThemALine) {
   EXPECT_EQ(t.expect(1), 0);
   t.add(1, 50);  // cold caches
   t.add(1, 1);
-  EXPECT_FALSE(t.settled(1));
+  EXPECT_FALSE(t.fresh(1));
+  EXPECT_EQ(t.expect(1), 0);
   t.add(1, 1.2);
-  EXPECT_TRUE(t.settled(1));
   EXPECT_EQ(t.expect(1), 1);
   EXPECT_GT(t.expect(2), 1);  // a guess
   for (int i = 0; i < 3; ++i) t.add(4, 4);
   EXPECT_NEAR(t.expect(3), 3, 0.05);
   EXPECT_NEAR(t.expect(8), 8, 0.1);
   t.add(4, 1000);
-  EXPECT_LT(t.expect(4), 4.6);  // a burst
-  for (int i = 0; i < 60; ++i) t.add(4, 8);
+  EXPECT_LT(t.expect(4), 4.3);  // a burst
+  for (int i = 0; i < 100; ++i) t.add(4, 8);
   EXPECT_NEAR(t.expect(4), 8, 0.1);
-  t.add(1000, 1);
-  EXPECT_NEAR(t.expect(64), t.expect(4) * 20, 30);
+  t.add(1000, 1);  // too many rows to care
+  EXPECT_GT(t.expect(64), 50);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_FALSE(t.fresh(1));
+    t.add(1, 1);
+  }
+  EXPECT_TRUE(t.fresh(1));
+  for (int i = 0; i < 50; ++i) t.add(2, 1);
+  EXPECT_FALSE(t.fresh(1));
 }
 
 }  // namespace

@@ -242,9 +242,7 @@ TEST_P(Real, DraftsAreTheSameBits) {
       o.draft = draft;
       const Outcome single = run(o, alone);
       expect_same_bits(base, single, "one at a time");
-      if (draft > 0) {
-        EXPECT_GT(single.stats.drafted_tokens, 0);
-      }
+      if (draft > 0) { EXPECT_GT(single.stats.drafted_tokens, 0); }
       o.threads = 2, o.max_batch = 8, o.prefix_cache = true;
       expect_same_bits(base, run(o, {all, all}), "together, twice");
     }
@@ -303,9 +301,7 @@ TEST_P(Real, GreedyAnswersAreTheRecordedOnes) {
     const Outcome got = run({.context = 512, .prefill_chunk = 64, .draft = draft}, {all});
     for (uint64_t p = 0; p < all.size(); ++p) EXPECT_EQ(got.answers.at(p).ids, recorded(p)) << p;
     // mini's layer agrees with nearly all of these answers.
-    if (draft > 0 && GetParam() == "mini") {
-      EXPECT_GT(got.stats.accepted_tokens * 2, got.stats.drafted_tokens);
-    }
+    if (draft > 0 && GetParam() == "mini") { EXPECT_GT(got.stats.accepted_tokens * 2, got.stats.drafted_tokens); }
   }
 }
 
