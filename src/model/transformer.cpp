@@ -70,11 +70,11 @@ class Transformer final : public Model {
     for (const SequenceChunk& chunk : chunks) states += chunk.states ? int64_t(chunk.tokens.size()) : 0;
     out.states.resize(std::size_t(states * hidden));
     float* to = out.states.data();
-    for (std::size_t c = 0; c < chunks.size(); ++c) {
-      if (!chunks[c].states) continue;
-      const auto n = int64_t(chunks[c].tokens.size());
-      rms_norm(pool, h + step.first_row[c] * hidden, hidden, norm_.data(), eps(), to, hidden, n, hidden);
-      to += n * hidden;
+    const float* from = h;
+    for (const SequenceChunk& chunk : chunks) {
+      const auto n = int64_t(chunk.tokens.size());
+      if (chunk.states) rms_norm(pool, from, hidden, norm_.data(), eps(), to, hidden, n, hidden), to += n * hidden;
+      from += n * hidden;
     }
   }
 
@@ -82,7 +82,7 @@ class Transformer final : public Model {
                    ForwardResult& out) override {
     Step step(pool, std::span(&next, 1), kv_layout(), rope_, rope_dim());
     step.enter_layer(config_.num_hidden_layers);
-    step.form = form(absorbed);
+    step.form = form(next.absorbed);
     const int64_t rows = step.rows, hidden = config_.hidden_size;
     AlignedVector<float> joined(std::size_t(rows * 2 * hidden)), x(std::size_t(rows * hidden));
     embed(mtp_->embed_tokens, next.tokens, x.data());

@@ -62,6 +62,7 @@ class FakeModel final : public Model {
   int64_t parameters() const override { return 100; }
   int64_t active_parameters() const override { return 100; }
   int64_t owned_bytes() const override { return 0; }
+  int64_t mapped_bytes() const override { return 0; }
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe*) override {
     if (microseconds_ > 0) std::this_thread::sleep_for(std::chrono::microseconds(microseconds_));
