@@ -33,6 +33,7 @@ struct EngineOptions {
   bool prefix_cache = true;      // reuse pages of equal beginnings
   bool exact = false;            // F32 activations on the weights as stored; else bytes on packed weights, a BF16 cache
   bool reproducible = false;     // one form of attention throughout: equal bits everywhere, slower prefill with MLA
+  int draft = -1;                // tokens guessed ahead and checked together; never changes an answer. -1: as many as pay; 0: none; k: at most k
   std::string dialect = {};      // empty: the checkpoint's own
   std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
   std::function<void(int64_t, int64_t)> progress = {};  // while the weights are packed: bytes done and to do
@@ -64,6 +65,7 @@ struct TokenLogprob {
 struct Usage {
   // completion_tokens counts the ids given (without the end token), reasoning_tokens those of them inside <think>.
   int64_t prompt_tokens = 0, cached_tokens = 0, completion_tokens = 0, reasoning_tokens = 0;
+  int64_t drafted_tokens = 0, accepted_tokens = 0;  // guessed ahead; of those, the right ones
   double prefill_seconds = 0, decode_seconds = 0, queue_seconds = 0;
 };
 
@@ -111,7 +113,7 @@ class Engine {
   virtual Result<const Tokenizer*> require_tokenizer() const = 0;  // the error that says why there is none
   virtual Result<const Dialect*> require_dialect() const = 0;  // the error that says why there is none
 
-  struct Stats { int running = 0, waiting = 0; int64_t pages_used = 0, pages_total = 0, steps = 0, prefix_hit_tokens = 0, preemptions = 0; };
+  struct Stats { int running = 0, waiting = 0; int64_t pages_used = 0, pages_total = 0, steps = 0, prefix_hit_tokens = 0, preemptions = 0, drafted_tokens = 0, accepted_tokens = 0; };
   virtual Stats stats() const = 0;
 };
 

@@ -93,6 +93,8 @@ Result<int> generate(const Options& options) {
     json["timings"] = {
         {"prompt_tokens", usage.prompt_tokens},
         {"completion_tokens", usage.completion_tokens},
+        {"drafted_tokens", usage.drafted_tokens},
+        {"accepted_tokens", usage.accepted_tokens},
         {"prefill_seconds", usage.prefill_seconds},
         {"decode_seconds", usage.decode_seconds},
         {"prefill_tokens_per_second", rate(usage.prompt_tokens - usage.cached_tokens, usage.prefill_seconds)},

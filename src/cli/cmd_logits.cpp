@@ -90,11 +90,11 @@ Result<int> logits(const Options& options) {
   for (int64_t start = 0; draft && start < tokens - 1; start += kChunk) {
     const auto n = static_cast<std::size_t>(std::min(kChunk, tokens - 1 - start));
     const auto width = static_cast<std::size_t>(config.hidden_size);
-    AlignedVector<float> drafts;
-    model.forward_mtp(*direct.pool, std::span(ids).subspan(size_t(start) + 1, n),
-                      std::span(final).subspan(size_t(start) * width, n * width), start, pages.all(),
-                      options.run.reproducible, drafts);
-    SONDE_CHECK(writer.write(std::as_bytes(std::span(drafts))));
+    ForwardResult drafts;
+    const SequenceChunk next{std::span(ids).subspan(size_t(start) + 1, n), start, pages.all(), options.run.reproducible,
+                             Logits::kAll};
+    model.forward_mtp(*direct.pool, next, std::span(final).subspan(size_t(start) * width, n * width), drafts);
+    SONDE_CHECK(writer.write(std::as_bytes(std::span(drafts.logits))));
     progress.update(tokens + start + static_cast<int64_t>(n));
     if (Interrupt::requested()) return stopped();
   }

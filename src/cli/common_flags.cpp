@@ -15,6 +15,7 @@
 #include "base/paths.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "engine/draft_costs.h"
 
 namespace sonde {
 namespace {
@@ -27,6 +28,14 @@ std::optional<T> number(std::string_view text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || text.empty()) return std::nullopt;
   return value;
+}
+
+// As EngineOptions wants it.
+std::optional<int> draft_option(std::string_view text) {
+  if (text == "auto") return -1;
+  if (text == "off") return 0;
+  const auto count = number<int>(text);
+  return count && *count >= 0 && *count <= kMostDrafts ? count : std::nullopt;
 }
 
 Error no_ids(const std::string& what, const std::string& where, std::string found) {
@@ -108,6 +117,10 @@ void RunFlags::declare(Args& args) {
   args.option("--dialect", dialect, "chat dialect, where the model's own is unknown or another is wanted");
   args.flag("--exact", exact, "the exact path: F32 activations on the weights as stored");
   args.flag("--reproducible", reproducible, "one form of attention throughout: the same bits however the work is cut");
+  args.option(
+      "--draft", draft,
+      "guess so many tokens ahead and check them together: N, auto (as many as pay) or off; the answer stays the "
+      "same");
   args.group("Choosing tokens");
   args.option("--temperature", temperature, "0: greedy (default: what the model's makers recommend)");
   args.option("--top-p", top_p, "smallest set of tokens whose probabilities reach this, in (0, 1]");
@@ -126,6 +139,8 @@ Status RunFlags::check() const {
   if (threads < 0 || threads > 4096)
     return usage_mistake(fmt::format("--threads {} is out of range 1 to 4096", threads));
   if (context < 0) return usage_mistake(fmt::format("--context {} is negative", context));
+  if (!draft_option(draft))
+    return usage_mistake(fmt::format("--draft {} is none of auto, off and 1 to {}", draft, kMostDrafts));
   const auto sampled = sampling({});
   if (!sampled.ok()) return sampled.error();
   return {};
@@ -137,6 +152,7 @@ EngineOptions RunFlags::engine_options() const {
   options.context = context;
   options.reproducible = reproducible;
   options.dialect = dialect;
+  options.draft = draft_option(draft).value_or(0);
   options.exact = exact;
   return options;
 }

@@ -24,6 +24,7 @@ struct RunFlags {
   int threads = 0;
   int64_t context = 0;
   std::string dialect;
+  std::string draft = "auto";  // "auto", "off" or a number
   bool exact = false, reproducible = false;
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int> top_k;

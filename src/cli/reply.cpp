@@ -104,6 +104,8 @@ nlohmann::ordered_json reply_json(const Reply& reply) {
                    {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
                    {"reasoning_tokens", usage.reasoning_tokens},
                    {"cached_tokens", usage.cached_tokens},
+                   {"drafted_tokens", usage.drafted_tokens},
+                   {"accepted_tokens", usage.accepted_tokens},
                    {"prefill_seconds", usage.prefill_seconds},
                    {"decode_seconds", usage.decode_seconds}};
   json["seed"] = reply.seed;

@@ -67,6 +67,11 @@ bool Answer::advance(std::span<const float> logits) {
   return true;
 }
 
+int64_t Answer::room() const {
+  const int64_t context = shared_.context - usage.prompt_tokens - usage.completion_tokens;
+  return request_.max_tokens < 0 ? context : std::min(context, request_.max_tokens - usage.completion_tokens);
+}
+
 void Answer::end(std::string reason, std::optional<Error> error) {
   if (ended_) return;
   Event event;

@@ -36,6 +36,8 @@ class Answer {
 
   int32_t last() const { return last_; }
   int64_t tokens() const { return usage.completion_tokens; }
+  // How many tokens it may still grow by.
+  int64_t room() const;
   bool ended() const { return ended_; }
   bool cancelled() const { return channel_->cancelled(); }
 

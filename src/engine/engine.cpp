@@ -1,6 +1,7 @@
 // The loop: one thread that plans a step, runs the model once, and gives every answer its logits.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <random>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include "base/memory.h"
+#include "engine/drafter.h"
 #include "engine/parts.h"
 #include "engine/plan.h"
 #include "engine/scheduler.h"
@@ -32,7 +34,8 @@ class EngineLoop final : public Engine {
         threads_(options_.threads),
         pages_(std::move(pages)),
         cache_(*pages_, options_.prefix_cache),
-        scheduler_(*pages_, cache_, schedule) {
+        scheduler_(*pages_, cache_, schedule),
+        drafter_(*parts_.model, threads_, options_.draft) {
     stats_.pages_total = pages_->size();
     thread_ = std::thread([this] { loop(); });
   }
@@ -210,49 +213,65 @@ class EngineLoop final : public Engine {
     stats_.steps = steps_;
     stats_.prefix_hit_tokens = scheduler_.hit_tokens();
     stats_.preemptions = scheduler_.preemptions();
+    stats_.drafted_tokens = drafter_.drafted();
+    stats_.accepted_tokens = drafter_.accepted();
   }
 
+  // A row of logits that an answer chooses from, and where its drafts are right the rows behind it.
+  struct Turn {
+    Scheduler::Work* work;
+    Sequence* sequence;
+    int64_t row;
+    int64_t accepted = 0;
+    bool goes_on = false;
+  };
+
   void step() {
-    const auto works = scheduler_.next_step();
+    auto works = scheduler_.next_step();
     if (works.empty()) {  // cannot be: the pool holds a sequence of full length
       return end_all("error", Error{Code::kInternal, "the scheduler found nothing to do", "engine", "", "", ""});
     }
+    drafter_.propose(works, scheduler_);
     std::vector<SequenceChunk> chunks;
     for (const auto& work : works) {
       const Sequence& s = *work.sequence;
-      chunks.push_back({.tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(work.start),
-                                                              static_cast<std::size_t>(work.count)),
+      const auto tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(work.start),
+                                                      static_cast<std::size_t>(work.count - work.drafts));
+      chunks.push_back({.tokens = work.drafts > 0 ? std::span<const int32_t>(s.drafting.ahead) : tokens,
                         .start = work.start,
                         .pages = s.addresses,
                         .absorbed = work.absorbed,
-                        .logits = work.logits ? Logits::kLast : Logits::kNone});
+                        .logits = !work.logits      ? Logits::kNone
+                                  : work.drafts > 0 ? Logits::kAll
+                                                    : Logits::kLast,
+                        .states = drafter_.wants_states()});
     }
+    const auto begin = Clock::now();
     parts_.model->forward(threads_, chunks, result_);
     ++steps_;
 
-    struct Row {
-      Sequence* sequence;
-      int64_t row;
-      bool goes_on = false;
-    };
-    std::vector<Row> rows;
+    std::vector<Turn> turns;
+    std::vector<std::span<const float>> states(works.size());
     int64_t row = 0;
-    for (const auto& work : works) {
-      scheduler_.done(work);
-      if (!work.logits) continue;
-      rows.push_back({work.sequence, row});
-      if (!work.sequence->followers.empty()) {
-        for (Sequence* follower : scheduler_.fork(*work.sequence)) rows.push_back({follower, row});
+    std::size_t state = 0;
+    for (std::size_t i = 0; i < works.size(); ++i) {
+      auto& work = works[i];
+      if (drafter_.wants_states()) {
+        const auto width = static_cast<std::size_t>(parts_.model->config().hidden_size);
+        states[i] = std::span<const float>(result_.states).subspan(state, static_cast<std::size_t>(work.count) * width);
+        state += states[i].size();
       }
-      ++row;
+      if (work.drafts == 0) keep(work, states[i]);
+      if (!work.logits) continue;
+      turns.push_back({&work, work.sequence, row});
+      if (!work.sequence->followers.empty()) {
+        for (Sequence* follower : scheduler_.fork(*work.sequence)) turns.push_back({&work, follower, row});
+      }
+      row += 1 + work.drafts;
     }
-    const auto vocab = static_cast<std::size_t>(parts_.model->config().vocab_size);
     const auto now = Clock::now();
-    const auto logits_of = [&](const Row& r) {
-      return std::span<const float>(result_.logits).subspan(static_cast<std::size_t>(r.row) * vocab, vocab);
-    };
-    for (Row& r : rows) {
-      Sequence& s = *r.sequence;
+    for (const Turn& turn : turns) {
+      Sequence& s = *turn.sequence;
       Usage& usage = s.answer->usage;
       if (s.answering == Clock::time_point{}) {
         s.answering = now;
@@ -260,20 +279,60 @@ class EngineLoop final : public Engine {
         usage.prefill_seconds = seconds(s.started, now);
       }
       usage.decode_seconds = seconds(s.answering, now);
-      if (parts_.watch_logits) parts_.watch_logits(*s.request, s.answer->tokens(), logits_of(r));
     }
-    std::atomic<bool> failed = false;
-    threads_.share(static_cast<int64_t>(rows.size()), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        Row& r = rows[static_cast<std::size_t>(i)];
-        try {
-          r.goes_on = r.sequence->answer->advance(logits_of(r));
-        } catch (const std::exception&) { failed = true; }
+    advance(turns);
+    drafter_.timed(works, seconds(begin, Clock::now()));
+    for (std::size_t i = 0; i < works.size(); ++i) {
+      auto& work = works[i];
+      if (work.drafts == 0) continue;
+      const auto turn = std::find_if(turns.begin(), turns.end(), [&](const Turn& t) { return t.work == &work; });
+      drafter_.verified(work, turn->accepted, !turn->goes_on);
+      work.count = 1 + turn->accepted;
+      const auto right =
+          states[i].size() / static_cast<std::size_t>(1 + work.drafts) * static_cast<std::size_t>(work.count);
+      keep(work, states[i].first(right));
+    }
+  }
+
+  void keep(const Scheduler::Work& work, std::span<const float> states) {
+    scheduler_.done(work);
+    drafter_.computed(work, states);
+  }
+
+  // Every answer takes its row's token, and another one for as long as it is the token that was drafted.
+  void advance(std::vector<Turn>& turns) {
+    const auto vocab = static_cast<std::size_t>(parts_.model->config().vocab_size);
+    std::vector<Turn*> open;
+    for (Turn& turn : turns) open.push_back(&turn);
+    while (!open.empty()) {
+      const auto logits_of = [&](const Turn& t) {
+        return std::span<const float>(result_.logits)
+            .subspan(static_cast<std::size_t>(t.row + t.accepted) * vocab, vocab);
+      };
+      if (parts_.watch_logits) {
+        for (Turn* t : open) parts_.watch_logits(*t->sequence->request, t->sequence->answer->tokens(), logits_of(*t));
       }
-    });
-    if (failed) throw std::bad_alloc();
-    for (const Row& r : rows) {
-      if (r.goes_on) r.sequence->tokens.push_back(r.sequence->answer->last());
+      std::atomic<bool> failed = false;
+      threads_.share(static_cast<int64_t>(open.size()), 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+          Turn& t = *open[static_cast<std::size_t>(i)];
+          try {
+            t.goes_on = t.sequence->answer->advance(logits_of(t));
+          } catch (const std::exception&) { failed = true; }
+        }
+      });
+      if (failed) throw std::bad_alloc();
+      std::erase_if(open, [](Turn* t) {
+        if (!t->goes_on) return true;
+        Answer& answer = *t->sequence->answer;
+        t->sequence->tokens.push_back(answer.last());
+        if (t->accepted == t->work->drafts) return true;
+        const auto next = static_cast<std::size_t>(t->accepted + 1);
+        if (t->sequence->drafting.ahead[next] != answer.last()) return true;
+        ++t->accepted;
+        ++answer.usage.accepted_tokens;
+        return false;
+      });
     }
   }
 
@@ -284,6 +343,7 @@ class EngineLoop final : public Engine {
   std::unique_ptr<PagePool> pages_;
   PrefixCache cache_;
   Scheduler scheduler_;
+  Drafter drafter_;
   ForwardResult result_;
   int64_t steps_ = 0;
 
@@ -307,6 +367,14 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
                  "engine",
                  "max_batch and prefill_chunk of at least 1",
                  fmt::format("{}, {}; {} threads", options.max_batch, options.prefill_chunk, options.threads),
+                 ""};
+  }
+  if (options.draft < -1 || options.draft > kMostDrafts) {
+    return Error{Code::kInvalid,
+                 "the number of drafted tokens is out of range",
+                 "engine",
+                 fmt::format("0 to {}, or -1 for as many as pay", kMostDrafts),
+                 fmt::format("{}", options.draft),
                  ""};
   }
   options.prefill_chunk =

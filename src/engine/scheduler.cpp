@@ -79,7 +79,7 @@ void Scheduler::admit() {
     }
     s.addresses.clear();
     for (PageId page : s.pages) s.addresses.push_back(pool_.data(page));
-    s.computed = static_cast<int64_t>(hits.size()) * kPageTokens;
+    s.computed = s.drafting.filled = static_cast<int64_t>(hits.size()) * kPageTokens;
     hit_tokens_ += s.computed;
     if (!s.interrupted) {
       s.started = Clock::now();
@@ -95,7 +95,8 @@ void Scheduler::release(Sequence& s) {
   s.pages.clear();
   s.addresses.clear();
   s.keys.clear();
-  s.computed = 0;
+  s.computed = s.drafting.filled = 0;
+  s.drafting.states.clear();
 }
 
 void Scheduler::preempt_last() {
@@ -145,6 +146,20 @@ std::vector<Scheduler::Work> Scheduler::next_step() {
   }
   share_prefill(works);
   return works;
+}
+
+int64_t Scheduler::widen(Work& work, int64_t drafts) {
+  Sequence& s = *work.sequence;
+  // Pages behind that of the answer's token were never shared. The others keep a next page each.
+  while (static_cast<int64_t>(s.pages.size()) < pages_for(s.computed + 1 + drafts) && cache_.available() >= running()) {
+    const PageId page = cache_.allocate();
+    if (page == kNoPage) break;
+    s.pages.push_back(page);
+    s.addresses.push_back(pool_.data(page));
+  }
+  work.drafts = std::min(drafts, static_cast<int64_t>(s.pages.size()) * kPageTokens - s.computed - 1);
+  work.count = 1 + work.drafts;
+  return work.drafts;
 }
 
 // Page by page in turns, so that a short prompt is not kept by a long one; who begins changes from step to step.
@@ -204,6 +219,7 @@ std::vector<Sequence*> Scheduler::fork(Sequence& leader) {
     follower->addresses = leader.addresses;
     follower->keys = leader.keys;
     follower->computed = leader.computed;
+    follower->drafting = leader.drafting;
     follower->started = Clock::now();
     follower->answer->usage.cached_tokens = leader.computed;
     for (PageId page : follower->pages) cache_.retain(page);

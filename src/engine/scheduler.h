@@ -29,7 +29,8 @@ class Scheduler {
     Sequence* sequence;
     int64_t start, count;  // tokens
     bool absorbed;
-    bool logits;  // of the last of them
+    bool logits;         // of the last of them
+    int64_t drafts = 0;  // so many at the end are guesses (drafting.ahead); then the logits of all
   };
 
   Scheduler(PagePool& pool, PrefixCache& cache, ScheduleOptions options)
@@ -40,7 +41,10 @@ class Scheduler {
   void sweep();
   // Work of the next step, its pages ready to be written. Empty: nothing to do.
   std::vector<Work> next_step();
-  // `work` is in the pages.
+  // Pages for up to `drafts` guesses behind an answer's token, as far as they can be had without taking any from
+  // others; returns how many fit. The work counts them from then on.
+  int64_t widen(Work& work, int64_t drafts);
+  // `work` is in the pages; of guesses, its count holds those that were right.
   void done(const Work& work);
   // The followers of a sequence whose prompt is computed: those that may run now share its pages and are returned.
   std::vector<Sequence*> fork(Sequence& leader);

@@ -42,6 +42,7 @@ struct SequenceChunk {
   std::span<std::byte* const> pages;  // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
   bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one)
   Logits logits = Logits::kLast;
+  bool states = false;  // its rows of ForwardResult::states are wanted, too
 };
 
 // What `sonde logits --hidden` shows; filled where not null.
@@ -53,6 +54,7 @@ struct Probe {
 struct ForwardResult {
   AlignedVector<float> logits;  // [rows wanted, vocab_size], in the order of the chunks
   AlignedVector<float> final;   // the same rows after the final norm: [rows wanted, hidden_size]
+  AlignedVector<float> states;  // every row of the chunks that want states, after the final norm: [rows, hidden_size]
 };
 
 struct ModelOptions {
@@ -88,11 +90,11 @@ class Model {
   // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk.
   virtual void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out,
                        Probe* probe = nullptr) = 0;
-  // MTP drafts: row i joins final[i] (state of position start + i after the final norm) with next[i] (the token after
-  // it) and gives the logits of the token after that: [n, vocab_size]. Uses the last layer's records of the pages, at
-  // positions start + i. Needs has_mtp().
-  virtual void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start,
-                           std::span<std::byte* const> pages, bool absorbed, AlignedVector<float>& logits) = 0;
+  // MTP drafts: row i joins final[i] (state of position next.start + i after the final norm) with next.tokens[i] (the
+  // token after it) and gives the logits of the token after that. out.final: the rows of those logits, in final's place
+  // for drafts further ahead. Uses the last layer's records of the pages, at positions next.start + i. Needs has_mtp().
+  virtual void forward_mtp(ThreadPool& pool, const SequenceChunk& next, std::span<const float> final,
+                           ForwardResult& out) = 0;
 };
 
 }  // namespace sonde

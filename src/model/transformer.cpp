@@ -63,23 +63,36 @@ class Transformer final : public Model {
       rms_norm(pool, h + wanted[std::size_t(r)] * hidden, hidden, norm_.data(), eps(), out.final.data() + r * hidden,
                hidden, 1, hidden);
     if (rows) matmul(pool, lm_head_, out.final.data(), rows, hidden, out.logits.data(), config_.vocab_size);
+
+    int64_t states = 0;
+    for (const SequenceChunk& chunk : chunks) states += chunk.states ? int64_t(chunk.tokens.size()) : 0;
+    out.states.resize(std::size_t(states * hidden));
+    float* to = out.states.data();
+    const float* from = h;
+    for (const SequenceChunk& chunk : chunks) {
+      const auto n = int64_t(chunk.tokens.size());
+      if (chunk.states) rms_norm(pool, from, hidden, norm_.data(), eps(), to, hidden, n, hidden), to += n * hidden;
+      from += n * hidden;
+    }
   }
 
-  void forward_mtp(ThreadPool& pool, std::span<const int32_t> next, std::span<const float> final, int64_t start,
-                   std::span<std::byte* const> pages, bool absorbed, AlignedVector<float>& logits) override {
-    const SequenceChunk chunk{next, start, pages, absorbed, Logits::kAll};
-    Step step(pool, std::span(&chunk, 1), kv_layout(), rope_, rope_dim());
+  void forward_mtp(ThreadPool& pool, const SequenceChunk& next, std::span<const float> final,
+                   ForwardResult& out) override {
+    Step step(pool, std::span(&next, 1), kv_layout(), rope_, rope_dim());
     step.enter_layer(config_.num_hidden_layers);
     const int64_t rows = step.rows, hidden = config_.hidden_size;
     AlignedVector<float> joined(std::size_t(rows * 2 * hidden)), x(std::size_t(rows * hidden));
-    embed(mtp_->embed_tokens, next, x.data());
+    embed(mtp_->embed_tokens, next.tokens, x.data());
     rms_norm(pool, x.data(), hidden, mtp_->enorm.data(), eps(), joined.data(), 2 * hidden, rows, hidden);
     rms_norm(pool, final.data(), hidden, mtp_->hnorm.data(), eps(), joined.data() + hidden, 2 * hidden, rows, hidden);
     matmul(pool, mtp_->eh_proj, joined.data(), rows, 2 * hidden, x.data(), hidden);
     run_block(mtp_->block, step, x.data());
-    rms_norm(pool, x.data(), hidden, mtp_->shared_head_norm.data(), eps(), x.data(), hidden, rows, hidden);
-    logits.resize(std::size_t(rows * config_.vocab_size));
-    matmul(pool, mtp_->head, x.data(), rows, hidden, logits.data(), config_.vocab_size);
+    const int64_t wanted = next.logits == Logits::kAll ? rows : next.logits == Logits::kLast ? 1 : 0;
+    out.final.resize(std::size_t(wanted * hidden)), out.logits.resize(std::size_t(wanted * config_.vocab_size));
+    if (wanted == 0) return;
+    rms_norm(pool, x.data() + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm.data(), eps(), out.final.data(),
+             hidden, wanted, hidden);
+    matmul(pool, mtp_->head, out.final.data(), wanted, hidden, out.logits.data(), config_.vocab_size);
   }
 
   Status load(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {

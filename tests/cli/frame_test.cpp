@@ -44,6 +44,8 @@ TEST(Frame, MistakesInTheCommandLineAreUsageErrors) {
   expect_one_error(run({"detokenize", mini(), "--ids", "1,x"}), 2, "x");
   expect_one_error(run({"detokenize", mini(), "--ids", "-1"}), 2, "-1");
   expect_one_error(run({"logits", mini(), "--ids", "1"}), 2, "--out");
+  for (const char* draft : {"16", "-1", "many", ""})
+    expect_one_error(run({"generate", mini(), "--ids", "1", "--draft", draft}), 2, "--draft");
   expect_one_error(run({"generate", mini()}), 2, "--prompt");
   expect_one_error(run({"generate", mini(), "--ids", "1", "--max-tokens", "0"}), 2, "--max-tokens");
   expect_one_error(run({"generate", mini(), "--ids", "1", "--temperature", "warm"}), 2, "warm");

@@ -191,6 +191,14 @@ TEST(Generate, StopsAtTheEndTokenAndAtStopTexts) {
   ASSERT_EQ(ran.code, 0) << ran.err;
   EXPECT_EQ(ran.json()["ids"].get<std::vector<int32_t>>(), want);
   EXPECT_EQ(ran.json()["finish_reason"], "stop");
+  std::vector<std::string> drafted = args;
+  drafted.insert(drafted.end(), {"--draft", "2"});
+  const Json ahead = run(drafted).json();
+  EXPECT_EQ(ahead["ids"], ran.json()["ids"]);
+  EXPECT_GT(ahead["timings"]["accepted_tokens"].get<int64_t>() * 4, ssize(want));
+  EXPECT_GE(ahead["timings"]["drafted_tokens"], ahead["timings"]["accepted_tokens"]);
+  drafted.back() = "off";
+  EXPECT_EQ(run(drafted).json()["timings"]["drafted_tokens"], 0);
   std::vector<std::string> stopped = args;
   stopped.insert(stopped.end(), {"--stop", "never", "--stop", "1776"});
   const std::string text = ran.json()["text"], cut = run(stopped).json()["text"];

@@ -36,12 +36,18 @@ inline std::vector<float> logits_of(uint64_t state) {
   return out;
 }
 
+struct FakeTraits {
+  bool mtp = false;  // drafts right two times in three
+  int echo = 0;      // mostly says what it said or read so many tokens before; 0: never
+};
+
 class FakeModel final : public Model {
  public:
-  explicit FakeModel(bool latent, int64_t context = 512, int microseconds = 0) : microseconds_(microseconds) {
+  explicit FakeModel(bool latent, int64_t context = 512, int microseconds = 0, FakeTraits traits = {})
+      : microseconds_(microseconds), traits_(traits) {
     config_.model_type = "fake";
     config_.vocab_size = kVocabulary;
-    config_.hidden_size = 8;
+    config_.hidden_size = kHidden;
     config_.num_hidden_layers = 2;
     config_.num_attention_heads = config_.num_key_value_heads = 1;
     config_.head_dim = 1;
@@ -50,8 +56,8 @@ class FakeModel final : public Model {
   }
 
   const ModelConfig& config() const override { return config_; }
-  KvLayout kv_layout() const override { return {.layers = 2, .record = 2}; }
-  bool has_mtp() const override { return false; }
+  KvLayout kv_layout() const override { return {.layers = traits_.mtp ? 3 : 2, .record = 2}; }
+  bool has_mtp() const override { return traits_.mtp; }
   Work work_per_token() const override { return {100, 100}; }
   int64_t parameters() const override { return 100; }
   int64_t active_parameters() const override { return 100; }
@@ -60,62 +66,137 @@ class FakeModel final : public Model {
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe*) override {
     if (microseconds_ > 0) std::this_thread::sleep_for(std::chrono::microseconds(microseconds_));
-    std::vector<std::size_t> wanted;
-    for (std::size_t c = 0; c < chunks.size(); ++c) {
-      if (chunks[c].logits != Logits::kNone) wanted.push_back(c);
+    std::vector<int64_t> first_logits, first_state;
+    int64_t logits = 0, states = 0;
+    for (const SequenceChunk& chunk : chunks) {
+      const auto n = static_cast<int64_t>(chunk.tokens.size());
+      first_logits.push_back(logits), first_state.push_back(states);
+      logits += chunk.logits == Logits::kAll ? n : chunk.logits == Logits::kLast ? 1 : 0;
+      states += chunk.states ? n : 0;
     }
-    out.logits.assign(wanted.size() * kVocabulary, 0);
+    out.logits.assign(static_cast<std::size_t>(logits * kVocabulary), 0);
+    out.states.assign(static_cast<std::size_t>(states * kHidden), 0);
     pool.share(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t c = begin; c < end; ++c) write(chunks[static_cast<std::size_t>(c)]);
     });
-    pool.share(static_cast<int64_t>(wanted.size()), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t w = begin; w < end; ++w)
-        read(chunks[wanted[static_cast<std::size_t>(w)]], &out.logits[w * kVocabulary]);
+    pool.share(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int) {
+      for (auto c = static_cast<std::size_t>(begin); c < static_cast<std::size_t>(end); ++c)
+        read(chunks[c], out.logits.data() + first_logits[c] * kVocabulary,
+             out.states.data() + first_state[c] * kHidden);
     });
     ++steps;
     rows += static_cast<int64_t>(chunks.size());
     if (fail.exchange(false)) throw std::runtime_error("a failure that was asked for");
   }
-  void forward_mtp(ThreadPool&, std::span<const int32_t>, std::span<const float>, int64_t, std::span<std::byte* const>,
-                   bool, AlignedVector<float>&) override {}
 
-  std::atomic<int64_t> steps = 0, rows = 0;
+  void forward_mtp(ThreadPool&, const SequenceChunk& next, std::span<const float> final, ForwardResult& out) override {
+    ++mtp_calls;
+    check(next, final);
+    out.logits.clear(), out.final.clear();
+    const auto n = static_cast<int64_t>(next.tokens.size());
+    for (int64_t i = 0; i < n; ++i) {
+      const int32_t token = next.tokens[static_cast<std::size_t>(i)];
+      const int64_t position = next.start + i;
+      const float* from = final.data() + i * kHidden;
+      float* own = record_at(next, 2, position);
+      own[0] = static_cast<float>(token), own[1] = from[0];
+      if (next.logits == Logits::kNone || (next.logits == Logits::kLast && i + 1 < n)) continue;
+      uint64_t state = unpack(from);
+      for (int layer = 0; layer < 2; ++layer) {
+        state = mix(state, static_cast<uint64_t>(record_of(token, position + 1, config_.is_mla())));
+      }
+      auto values = answer(next, state, position + 1);
+      if (state % 3 == 0) values[static_cast<std::size_t>(state % (kPoison - 1))] += 100;
+      out.logits.insert(out.logits.end(), values.begin(), values.end());
+      out.final.resize(out.final.size() + kHidden);
+      pack(state, 1, out.final.data() + out.final.size() - kHidden);
+    }
+  }
+
+  std::atomic<int64_t> steps = 0, rows = 0, mtp_calls = 0;
+  std::atomic<int64_t> stale = 0;  // records of the MTP layer that were not those of their tokens (inside of pages)
   std::atomic<bool> fail = false;
   std::atomic<bool> misaligned = false;  // a prefill chunk began or ended where it must not
 
  private:
+  static constexpr int64_t kHidden = 8;
+
+  // A state as floats that hold it exactly; `depth` 1: of the MTP layer.
+  static void pack(uint64_t state, float depth, float* out) {
+    for (int i = 0; i < 3; ++i) out[i] = static_cast<float>(state >> (22 * i) & 0x3FFFFF);
+    out[3] = depth;
+  }
+  static uint64_t unpack(const float* from) {
+    uint64_t state = 0;
+    for (int i = 0; i < 3; ++i) state |= static_cast<uint64_t>(from[i]) << (22 * i);
+    return state;
+  }
+
+  static float* record_at(const SequenceChunk& chunk, int64_t layer, int64_t position) {
+    auto* page = reinterpret_cast<float*>(chunk.pages[static_cast<std::size_t>(position / kPageTokens)]);
+    return page + (layer * kPageTokens + position % kPageTokens) * 2;
+  }
+
   void write(const SequenceChunk& chunk) {
     if (!chunk.absorbed && chunk.start % kPageTokens != 0) misaligned = true;
     for (std::size_t i = 0; i < chunk.tokens.size(); ++i) {
       const int64_t position = chunk.start + static_cast<int64_t>(i);
-      auto* page = reinterpret_cast<float*>(chunk.pages[static_cast<std::size_t>(position / kPageTokens)]);
-      const int64_t slot = position % kPageTokens;
       for (int64_t layer = 0; layer < 2; ++layer) {
-        float* record = page + (layer * kPageTokens + slot) * 2;
+        float* record = record_at(chunk, layer, position);
         record[0] = record_of(chunk.tokens[i], position, config_.is_mla() && chunk.absorbed);
-        record[1] = chunk.tokens[i] == kPoison ? 1.f : 0.f;
+        record[1] = static_cast<float>(chunk.tokens[i]);
       }
     }
   }
-  static void read(const SequenceChunk& chunk, float* logits) {
+
+  // What is said after `position`, when `state` is all up to there.
+  std::vector<float> answer(const SequenceChunk& chunk, uint64_t state, int64_t position) const {
+    auto values = logits_of(state);
+    const int64_t back = position + 1 - traits_.echo;
+    if (traits_.echo > 0 && back >= 0 && state % 8 != 0)
+      values[static_cast<std::size_t>(record_at(chunk, 0, back)[1])] += 30;
+    return values;
+  }
+
+  void read(const SequenceChunk& chunk, float* logits, float* states) const {
     uint64_t state = 7;
     bool poisoned = false;
     const int64_t length = chunk.start + static_cast<int64_t>(chunk.tokens.size());
     for (int64_t position = 0; position < length; ++position) {
-      const auto* page = reinterpret_cast<const float*>(chunk.pages[static_cast<std::size_t>(position / kPageTokens)]);
       for (int64_t layer = 0; layer < 2; ++layer) {
-        const float* record = page + (layer * kPageTokens + position % kPageTokens) * 2;
+        const float* record = record_at(chunk, layer, position);
         state = mix(state, static_cast<uint64_t>(record[0]));
-        poisoned |= record[1] != 0;
+        poisoned |= record[1] == kPoison;
       }
+      if (position < chunk.start) continue;
+      if (chunk.states) pack(state, 0, states), states += kHidden;
+      if (chunk.logits == Logits::kNone || (chunk.logits == Logits::kLast && position + 1 < length)) continue;
+      const auto values = answer(chunk, state, position);
+      std::memcpy(logits, values.data(), values.size() * sizeof(float));
+      if (poisoned) logits[17] = std::numeric_limits<float>::quiet_NaN();
+      logits += kVocabulary;
     }
-    const auto values = logits_of(state);
-    std::memcpy(logits, values.data(), values.size() * sizeof(float));
-    if (poisoned) logits[17] = std::numeric_limits<float>::quiet_NaN();
+  }
+
+  // The layer's records before a chunk that goes on from the model's own states.
+  void check(const SequenceChunk& next, std::span<const float> final) {
+    if (!next.absorbed && next.start % kPageTokens != 0) misaligned = true;
+    if (final[3] != 0) return;
+    uint64_t state = 7;
+    for (int64_t position = 0; position < next.start; ++position) {
+      for (int layer = 0; layer < 2; ++layer)
+        state = mix(state, static_cast<uint64_t>(record_at(next, layer, position)[0]));
+      if (position % kPageTokens == kPageTokens - 1) continue;  // belongs to whoever wrote there last
+      float values[kHidden];
+      pack(state, 0, values);
+      const float* own = record_at(next, 2, position);
+      if (own[0] != record_at(next, 0, position + 1)[1] || own[1] != values[0]) ++stale;
+    }
   }
 
   ModelConfig config_;
   int microseconds_;
+  FakeTraits traits_;
 };
 
 // What the engine must answer, by plain recomputation. `latent`: as the model was made; `absorbed_prompt`:
@@ -198,8 +279,8 @@ struct Fake {
 };
 
 inline Fake fake_engine(bool latent, EngineOptions options, EngineParts parts = {}, int64_t context = 512,
-                        int microseconds = 0) {
-  auto model = std::make_unique<FakeModel>(latent, context, microseconds);
+                        int microseconds = 0, FakeTraits traits = {}) {
+  auto model = std::make_unique<FakeModel>(latent, context, microseconds, traits);
   Fake fake{nullptr, model.get()};
   parts.model = std::move(model);
   auto made = make_engine(std::move(parts), std::move(options));

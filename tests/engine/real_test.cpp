@@ -59,7 +59,7 @@ class Real : public testing::TestWithParam<std::string> {
         for (auto& stream : streams[i]) out.answers[*round[i].sampling.seed] = collect(*stream);
       }
     }
-    out.stats = (*engine)->stats();
+    out.stats = when_idle(**engine);
     engine->reset();  // the loop's thread is gone: `out` is ours
     return out;
   }
@@ -221,6 +221,48 @@ TEST_P(Real, TokenByTokenAgrees) {
   }
 }
 
+// Drafted tokens are rows of one step; their logits are the bits that one row at a time has.
+TEST_P(Real, DraftsAreTheSameBits) {
+  std::vector<Request> all;
+  for (uint64_t i = 0; i < 4; ++i) {
+    Request r = request(static_cast<int64_t>(20 + 30 * i), i, 40);
+    const auto once = r.prompt;
+    r.prompt.insert(r.prompt.end(), once.begin(), once.end());  // says everything twice
+    if (i % 2 == 1) r.sampling.temperature = 0.7, r.sampling.top_p = 0.9, r.sampling.frequency_penalty = 0.1;
+    all.push_back(std::move(r));
+  }
+  const std::vector<std::vector<Request>> alone = {{all[0]}, {all[1]}, {all[2]}, {all[3]}};
+  for (bool reproducible : {false, true}) {
+    const EngineOptions plain{
+        .threads = 1, .max_batch = 1, .prefix_cache = false, .reproducible = reproducible, .draft = 0};
+    const Outcome base = run(plain, alone);
+    EXPECT_EQ(base.stats.drafted_tokens, 0);
+    for (int draft : {3, -1}) {
+      EngineOptions o = plain;
+      o.draft = draft;
+      const Outcome single = run(o, alone);
+      expect_same_bits(base, single, "one at a time");
+      if (draft > 0) { EXPECT_GT(single.stats.drafted_tokens, 0); }
+      o.threads = 2, o.max_batch = 8, o.prefix_cache = true;
+      expect_same_bits(base, run(o, {all, all}), "together, twice");
+    }
+  }
+}
+
+// An answer that says one token over and over: what follows it is found in the text, and right.
+TEST_P(Real, DraftsOfALoopAreAccepted) {
+  Request r = request(1, 0, 100);
+  const EngineOptions plain{.threads = 1, .prefix_cache = false, .draft = 0};
+  r.sampling.logit_bias = {{7, 1000.0}};
+  const Outcome base = run(plain, {{r}});
+  EngineOptions o = plain;
+  o.draft = 4;
+  const Outcome drafted = run(o, {{r}});
+  expect_same_bits(base, drafted, "a loop");
+  EXPECT_GT(drafted.stats.accepted_tokens, 60);
+  EXPECT_EQ(base.stats.steps - drafted.stats.steps, drafted.stats.accepted_tokens);
+}
+
 // The goldens' greedy continuations, all prompts at once.
 TEST_P(Real, GreedyAnswersAreTheRecordedOnes) {
   std::string file = path_ + "/expected.safetensors";
@@ -255,8 +297,12 @@ TEST_P(Real, GreedyAnswersAreTheRecordedOnes) {
     all.push_back(std::move(r));
   }
   ASSERT_FALSE(all.empty());
-  const Outcome got = run({.context = 512, .prefill_chunk = 64}, {all});
-  for (uint64_t p = 0; p < all.size(); ++p) EXPECT_EQ(got.answers.at(p).ids, recorded(p)) << p;
+  for (int draft : {0, 3}) {
+    const Outcome got = run({.context = 512, .prefill_chunk = 64, .draft = draft}, {all});
+    for (uint64_t p = 0; p < all.size(); ++p) EXPECT_EQ(got.answers.at(p).ids, recorded(p)) << p;
+    // mini's layer agrees with nearly all of these answers.
+    if (draft > 0 && GetParam() == "mini") { EXPECT_GT(got.stats.accepted_tokens * 2, got.stats.drafted_tokens); }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Checkpoints, Real,

@@ -10,8 +10,14 @@ namespace {
 
 TEST(EngineStress, ManyClientsAtOnce) {
   for (int64_t pages : {10, 200}) {
-    Fake fake = fake_engine(
-        true, {.threads = 2, .context = 256, .max_batch = 5, .prefill_chunk = 64, .kv_bytes = pages * kFakePage});
+    Fake fake = fake_engine(true,
+                            {.threads = 2,
+                             .context = 256,
+                             .max_batch = 5,
+                             .prefill_chunk = 64,
+                             .kv_bytes = pages * kFakePage / 2 * 3,
+                             .draft = pages == 10 ? 3 : -1},
+                            {}, 512, 0, {.mtp = true});
     ASSERT_TRUE(fake.engine);
     std::atomic<int> wrong = 0, whole = 0, cut = 0;
     std::mutex report_mutex;

@@ -29,9 +29,9 @@ class Runner {
     return out;
   }
   AlignedVector<float> drafts(std::span<const int32_t> next, std::span<const float> final, int64_t start = 0) {
-    AlignedVector<float> logits;
-    model_.forward_mtp(pool_, next, final, start, pages_, false, logits);
-    return logits;
+    ForwardResult out;
+    model_.forward_mtp(pool_, {next, start, pages_, false, Logits::kAll}, final, out);
+    return std::move(out.logits);
   }
   // Greedy continuation; the prompt in the expanded form, the rest token by token in the absorbed one.
   std::vector<int32_t> greedy(std::span<const int32_t> prompt, int count) {

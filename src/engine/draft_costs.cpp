@@ -1,0 +1,127 @@
+#include "engine/draft_costs.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace sonde {
+namespace {
+
+constexpr double kForget = 1024;      // steps after which what was measured counts half
+constexpr double kWorthWhile = 1.05;  // gains below this are noise
+constexpr int64_t kFreshSamples = 8, kFreshSteps = 48;
+
+// By source: of the first token, and of each later one.
+constexpr double kFirst[kDraftSources] = {0.15, 0.35, 0.6, 0.8, 0.8};
+constexpr double kLater[kDraftSources] = {0.6, 0.65, 0.7, 0.85, 0.7};
+
+double aged(int64_t steps) { return std::exp2(-static_cast<double>(steps) / kForget); }
+
+}  // namespace
+
+DraftSource match_source(int64_t length) {
+  return length >= 6   ? DraftSource::kMatch6
+         : length >= 3 ? DraftSource::kMatch3
+         : length == 2 ? DraftSource::kMatch2
+                       : DraftSource::kMatch1;
+}
+
+void Duration::add(double seconds) {
+  if (samples_ == 0) {
+    seconds_ = seconds;
+  } else if (!settled()) {
+    seconds_ = std::min(seconds_, seconds);
+  } else {
+    const double change = std::min(seconds, 2 * seconds_) - seconds_;
+    seconds_ += change / (change < 0 ? 4 : 16);
+  }
+  ++samples_;
+}
+
+Acceptance::Acceptance(double memory) : weight_(1 / memory) {
+  for (std::size_t source = 0; source < kDraftSources; ++source) {
+    chance_[source].fill(kLater[source]);
+    chance_[source][0] = kFirst[source];
+  }
+}
+
+void Acceptance::add(DraftSource source, int64_t tried, int64_t accepted) {
+  auto& chance = chance_[static_cast<std::size_t>(source)];
+  for (int64_t i = 0; i < std::min({tried, accepted + 1, kMostDrafts}); ++i) {
+    double& c = chance[static_cast<std::size_t>(i)];
+    c += ((i < accepted ? 1.0 : 0.0) - c) * weight_;
+  }
+  tried_[static_cast<std::size_t>(source)] = steps_;
+}
+
+double Acceptance::chance(DraftSource source, int64_t place) const {
+  const auto at = static_cast<std::size_t>(source);
+  return 1 - (1 - chance_[at][static_cast<std::size_t>(place)]) * aged(steps_ - tried_[at]);
+}
+
+std::size_t StepTimes::bucket(int64_t rows) {
+  const auto it = std::lower_bound(kRows.begin(), kRows.end(), rows);
+  return static_cast<std::size_t>(std::min(it, kRows.end() - 1) - kRows.begin());
+}
+
+void StepTimes::add(int64_t rows, double seconds) {
+  if (rows > kRows.back()) return;
+  seconds_[bucket(rows)].add(seconds);
+  measured_[bucket(rows)] = ++steps_;
+}
+
+bool StepTimes::fresh(int64_t rows) const {
+  const std::size_t b = bucket(rows);
+  return seconds_[b].samples() >= kFreshSamples && steps_ - measured_[b] < kFreshSteps;
+}
+
+double StepTimes::now(std::size_t at) const { return seconds_[at].seconds() * aged(steps_ - measured_[at]); }
+
+double StepTimes::expect(int64_t rows) const {
+  const std::size_t wanted = bucket(rows);
+  if (seconds_[wanted].settled()) return now(wanted);
+  int64_t before = -1, below = -1, above = -1;  // settled ones: the two next smaller, the next larger
+  for (std::size_t b = 0; b < kRows.size(); ++b) {
+    if (!seconds_[b].settled()) continue;
+    if (b < wanted) {
+      before = below, below = static_cast<int64_t>(b);
+    } else if (above < 0) {
+      above = static_cast<int64_t>(b);
+    }
+  }
+  const auto time = [&](int64_t b) { return now(static_cast<std::size_t>(b)); };
+  const auto size = [&](int64_t b) { return static_cast<double>(kRows[static_cast<std::size_t>(b)]); };
+  if (below < 0) return above < 0 ? 0 : time(above);
+  double slope = 0.2 * time(below);  // a guess, good enough to try
+  if (above >= 0) {
+    slope = (time(above) - time(below)) / (size(above) - size(below));
+  } else if (before >= 0) {
+    slope = std::max(0.0, (time(below) - time(before)) / (size(below) - size(before)));
+  }
+  return time(below) + slope * (static_cast<double>(kRows[wanted]) - size(below));
+}
+
+std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers) {
+  struct More {
+    double gain;
+    std::size_t offer;
+  };
+  std::vector<More> more;
+  for (std::size_t i = 0; i < offers.size(); ++i)
+    for (double gain : offers[i].gains) more.push_back({gain, i});
+  std::stable_sort(more.begin(), more.end(), [](const More& a, const More& b) { return a.gain > b.gain; });
+  double tokens = static_cast<double>(answers), cost = 0;
+  double best = kWorthWhile * tokens / times.expect(answers);
+  std::size_t taken = 0;
+  more.resize(std::min(more.size(), static_cast<std::size_t>(kMostDrafts)));
+  for (std::size_t i = 0; i < more.size(); ++i) {
+    tokens += more[i].gain;
+    cost += offers[more[i].offer].seconds;
+    const double rate = tokens / (times.expect(answers + static_cast<int64_t>(i) + 1) + cost);
+    if (rate > best) best = rate, taken = i + 1;
+  }
+  std::vector<int64_t> drafts(offers.size(), 0);
+  for (std::size_t i = 0; i < taken; ++i) ++drafts[more[i].offer];
+  return drafts;
+}
+
+}  // namespace sonde

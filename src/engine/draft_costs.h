@@ -1,0 +1,78 @@
+// What decides how many tokens are drafted: how often drafts are right, and what a step costs by its rows.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace sonde {
+
+inline constexpr int64_t kMostDrafts = 15;  // for one answer in one step
+
+// Where a draft comes from; matches of prompt lookup by their length in tokens.
+enum class DraftSource { kMatch1, kMatch2, kMatch3, kMatch6, kMtp };
+inline constexpr int64_t kDraftSources = 5;
+DraftSource match_source(int64_t length);
+
+// What a repeated piece of work takes, where other programs disturb the clock: the least of the first three times (the
+// first finds cold caches), then a running mean that follows shorter times faster than longer ones.
+class Duration {
+ public:
+  void add(double seconds);
+  bool settled() const { return samples_ >= 3; }
+  int64_t samples() const { return samples_; }
+  double seconds() const { return seconds_; }
+
+ private:
+  double seconds_ = 0;
+  int64_t samples_ = 0;
+};
+
+// Chances, by source and place in the draft, that a token is right where those before it were. What has not been tried
+// for some hundreds of steps is believed to have become better, so that it is tried again.
+class Acceptance {
+ public:
+  // `memory`: values that a mean looks back on.
+  explicit Acceptance(double memory);
+  void remember(double memory) { weight_ = 1 / memory; }
+  void step() { ++steps_; }
+  void add(DraftSource source, int64_t tried, int64_t accepted);
+  double chance(DraftSource source, int64_t place) const;
+
+ private:
+  double weight_;
+  int64_t steps_ = 0;
+  std::array<std::array<double, kMostDrafts>, kDraftSources> chance_;
+  std::array<int64_t, kDraftSources> tried_{};  // at which step
+};
+
+// Seconds of a step by the number of its rows: settled for some numbers, between and behind them a straight line. An
+// MoE model's rows read the union of their experts, so a row more is not free. Old values become cheaper, as above.
+class StepTimes {
+ public:
+  void add(int64_t rows, double seconds);
+  // Measured often and lately enough to compare others with.
+  bool fresh(int64_t rows) const;
+  double expect(int64_t rows) const;  // 0: nothing is settled yet
+
+ private:
+  static constexpr std::array<int64_t, 12> kRows = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
+  static std::size_t bucket(int64_t rows);
+  double now(std::size_t bucket) const;
+
+  std::array<Duration, kRows.size()> seconds_;
+  std::array<int64_t, kRows.size()> measured_{};  // at which step
+  int64_t steps_ = 0;
+};
+
+// What an answer could have drafted: gains[i] is the chance that drafts 0 ... i are all right.
+struct DraftOffer {
+  std::vector<double> gains;
+  double seconds = 0;  // that one draft costs beside the step
+};
+// Drafts for each offer that give the most tokens a second, kMostDrafts in all; `answers` rows are computed without
+// any.
+std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers);
+
+}  // namespace sonde

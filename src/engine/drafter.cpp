@@ -1,0 +1,173 @@
+#include "engine/drafter.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/lookup.h"
+
+namespace sonde {
+namespace {
+
+constexpr std::size_t kFewAnswers = 4;  // with more of them a step's rows are many enough
+constexpr int64_t kMostMtp = 6;         // drafts in a row of the one MTP layer; it was trained for the first
+constexpr int64_t kFillRows = 32;    // records of the MTP layer are written so many at once where no draft wants them
+constexpr double kAnswerMemory = 8;  // drafts that an answer's own chances look back on
+
+}  // namespace
+
+struct Drafter::Candidate {
+  Scheduler::Work* work;
+  DraftSource source;
+  std::vector<int32_t> match;  // of prompt lookup
+  DraftOffer offer;
+};
+
+Drafter::Drafter(Model& model, ThreadPool& threads, int option)
+    : model_(model),
+      threads_(threads),
+      option_(option),
+      mtp_(option != 0 && model.has_mtp()),
+      hidden_(model.config().hidden_size) {}
+
+void Drafter::propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler) {
+  std::vector<Scheduler::Work*> answering;
+  for (auto& work : works) {
+    if (!work.sequence->decoding()) continue;
+    answering.push_back(&work);
+    work.sequence->drafting.ahead.clear();
+  }
+  answers_only_ = answering.size() == works.size();
+  if (option_ == 0 || answering.empty()) return;
+  const auto answers = static_cast<int64_t>(answering.size());
+  const bool automatic = option_ < 0;
+  if (automatic && (!answers_only_ || answering.size() > kFewAnswers || !times_.fresh(answers))) return;
+
+  std::vector<Candidate> candidates;
+  for (auto* work : answering) candidates.push_back(choose(*work, answers));
+  std::vector<DraftOffer> offers;
+  for (const Candidate& c : candidates) offers.push_back(c.offer);
+  std::vector<int64_t> counts;
+  if (automatic) {
+    counts = best_drafts(times_, answers, offers);
+  } else {
+    for (const DraftOffer& o : offers) counts.push_back(static_cast<int64_t>(o.gains.size()));
+  }
+  for (std::size_t i = 0; i < candidates.size(); ++i) {
+    Candidate& c = candidates[i];
+    Sequence& s = *c.work->sequence;
+    const int64_t count = scheduler.widen(*c.work, counts[i]);
+    if (count == 0) continue;
+    if (c.source == DraftSource::kMtp) {
+      c.match = draft_mtp(s, count);
+    } else {
+      c.match.resize(static_cast<std::size_t>(count));
+    }
+    s.drafting.source = c.source;
+    s.drafting.ahead = {s.tokens.back()};
+    s.drafting.ahead.insert(s.drafting.ahead.end(), c.match.begin(), c.match.end());
+    s.answer->usage.drafted_tokens += count;
+    drafted_ += count;
+  }
+}
+
+Drafter::Candidate Drafter::choose(Scheduler::Work& work, int64_t answers) {
+  Sequence& s = *work.sequence;
+  if (!s.drafting.acceptance) {
+    s.drafting.acceptance = overall_;
+    s.drafting.acceptance->remember(kAnswerMemory);
+  }
+  s.drafting.acceptance->step();
+  const int64_t most = std::min(option_ < 0 ? kMostDrafts : int64_t{option_}, s.answer->room() - 1);
+  Candidate best{&work, DraftSource::kMtp, {}, {}};
+  if (most < 1) return best;
+  if (mtp_) best.offer = offer(s, DraftSource::kMtp, std::min(most, kMostMtp));
+  Match match = look_up(s.tokens, most);
+  if (match.length == 0) return best;
+  const DraftSource source = match_source(match.length);
+  DraftOffer lookup = offer(s, source, most);
+  if (worth(lookup, answers) > worth(best.offer, answers))
+    best = {&work, source, std::move(match.next), std::move(lookup)};
+  return best;
+}
+
+DraftOffer Drafter::offer(const Sequence& s, DraftSource source, int64_t most) const {
+  DraftOffer made;
+  made.seconds = source == DraftSource::kMtp && mtp_seconds_.settled() ? mtp_seconds_.seconds() : 0;
+  double all = 1;
+  for (int64_t i = 0; i < most; ++i) made.gains.push_back(all *= s.drafting.acceptance->chance(source, i));
+  return made;
+}
+
+// Tokens a second if this were the only answer that drafts; where the number is given, tokens.
+double Drafter::worth(const DraftOffer& offer, int64_t answers) const {
+  double tokens = static_cast<double>(answers), best = 0;
+  for (std::size_t i = 0; i < offer.gains.size(); ++i) {
+    tokens += offer.gains[i];
+    const auto drafts = static_cast<int64_t>(i + 1);
+    const double seconds =
+        option_ < 0 ? times_.expect(answers + drafts) + static_cast<double>(drafts) * offer.seconds : 1;
+    best = std::max(best, tokens / seconds);
+  }
+  return best;
+}
+
+std::vector<int32_t> Drafter::draft_mtp(Sequence& s, int64_t count) {
+  const auto start = Clock::now();
+  fill(s, s.computed - s.drafting.filled, /*absorbed=*/true, Logits::kLast);
+  std::vector<int32_t> ids = {argmax(result_.logits)};
+  while (static_cast<int64_t>(ids.size()) < count) {
+    // The layer's own state in place of the model's; the records it leaves are written again when the token is sure.
+    std::swap(state_, result_.final);
+    const SequenceChunk chunk{.tokens = std::span(ids).last(1),
+                              .start = s.computed - 1 + static_cast<int64_t>(ids.size()),
+                              .pages = s.addresses,
+                              .absorbed = true};
+    model_.forward_mtp(threads_, chunk, state_, result_);
+    ids.push_back(argmax(result_.logits));
+  }
+  mtp_seconds_.add(std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(count));
+  return ids;
+}
+
+// The MTP layer's records of the next `rows` positions.
+void Drafter::fill(Sequence& s, int64_t rows, bool absorbed, Logits logits) {
+  DraftState& d = s.drafting;
+  const SequenceChunk chunk{
+      .tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(d.filled + 1), static_cast<std::size_t>(rows)),
+      .start = d.filled,
+      .pages = s.addresses,
+      .absorbed = absorbed,
+      .logits = logits};
+  const auto values = rows * hidden_;
+  model_.forward_mtp(threads_, chunk, std::span(d.states).first(static_cast<std::size_t>(values)), result_);
+  d.states.erase(d.states.begin(), d.states.begin() + values);
+  if (rows > kFillRows) d.states.shrink_to_fit();  // a prompt's are many, an answer's few
+  d.filled += rows;
+}
+
+void Drafter::computed(const Scheduler::Work& work, std::span<const float> states) {
+  if (!mtp_) return;
+  Sequence& s = *work.sequence;
+  s.drafting.states.insert(s.drafting.states.end(), states.begin(), states.end());
+  // Up to the last position whose next token is known, and without it: the next draft starts from there.
+  const int64_t ready = std::min(s.computed, s.size() - 2) - s.drafting.filled;
+  if (ready >= kFillRows) fill(s, ready, work.absorbed, Logits::kNone);
+}
+
+void Drafter::verified(const Scheduler::Work& work, int64_t accepted, bool ended) {
+  DraftState& d = work.sequence->drafting;
+  const int64_t tried = ended ? accepted : static_cast<int64_t>(d.ahead.size()) - 1;
+  d.acceptance->add(d.source, tried, accepted);
+  overall_.step();
+  overall_.add(d.source, tried, accepted);
+  accepted_ += accepted;
+}
+
+void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds) {
+  if (!answers_only_) return;
+  int64_t rows = 0;
+  for (const auto& work : works) rows += 1 + work.drafts;
+  times_.add(rows, seconds);
+}
+
+}  // namespace sonde

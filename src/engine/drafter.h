@@ -1,0 +1,64 @@
+// Speculative decoding (Leviathan et al. 2023, arXiv 2211.17192): tokens are guessed, a step computes the logits behind
+// all of them at once, and the right ones count.
+//
+// The rule there accepts a drafted x with chance min(1, p(x) / q(x)) and else draws from max(p - q, 0). Every draft
+// here is one certain token, q(x) = 1, and then that is: draw from p; x is accepted if it was drawn. So the answer
+// chooses from the logits as it always does (answer.h) and drafts decide only what a step computes: answers, sampled
+// ones too, are those of decoding token by token.
+//
+// Drafts come from the text so far (lookup.h) or from the MTP layer (DeepSeek-V3, section 2.2). That layer has records
+// of its own in the pages; the record of position i joins the state of i with token i + 1, so it is written when both
+// are known, for prompts a chunk at a time. A page's last record belongs to the token after the page: where pages are
+// shared it may be another answer's, and what the layer sees is then a guess a little worse, never a wrong token.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "engine/draft_costs.h"
+#include "engine/scheduler.h"
+
+namespace sonde {
+
+class Drafter {
+ public:
+  // `option`: EngineOptions::draft.
+  Drafter(Model& model, ThreadPool& threads, int option);
+
+  // forward() has to give the states of every row.
+  bool wants_states() const { return mtp_; }
+  // Before a step: drafts for answers under way, where there are any and they pay.
+  void propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler);
+  // `work` is in the pages, without the drafts that were wrong; `states` [count, hidden_size] are its tokens'.
+  void computed(const Scheduler::Work& work, std::span<const float> states);
+  // Of `work`'s drafts so many were right; the answer chose another token then, or came to its end.
+  void verified(const Scheduler::Work& work, int64_t accepted, bool ended);
+  // The step of the works last proposed took so long.
+  void timed(const std::vector<Scheduler::Work>& works, double seconds);
+
+  int64_t drafted() const { return drafted_; }
+  int64_t accepted() const { return accepted_; }
+
+ private:
+  struct Candidate;
+  Candidate choose(Scheduler::Work& work, int64_t answers);
+  DraftOffer offer(const Sequence& sequence, DraftSource source, int64_t most) const;
+  double worth(const DraftOffer& offer, int64_t answers) const;
+  std::vector<int32_t> draft_mtp(Sequence& sequence, int64_t count);
+  void fill(Sequence& sequence, int64_t rows, bool absorbed, Logits logits);
+
+  Model& model_;
+  ThreadPool& threads_;
+  int option_;
+  bool mtp_;
+  int64_t hidden_;
+  Acceptance overall_{32};
+  StepTimes times_;
+  Duration mtp_seconds_;  // of a draft
+  bool answers_only_ = false;
+  ForwardResult result_;
+  AlignedVector<float> state_;
+  int64_t drafted_ = 0, accepted_ = 0;
+};
+
+}  // namespace sonde
