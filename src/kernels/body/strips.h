@@ -114,7 +114,8 @@ struct StripReader {
   }
 };
 
-constexpr int64_t kAhead = 1536;  // bytes
+// The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
+constexpr int64_t ahead(int tokens) { return tokens > 2 ? 1536 : 4096; }
 
 // acc[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks.
 template <class Reader, int R, int T>
@@ -128,11 +129,9 @@ SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t 
     for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * strip_bytes);
 #pragma GCC unroll 1
     for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
-      if constexpr (T > 2) {  // the time goes into products: fetch ahead, which otherwise the hardware does as well
-        for (int i = 0; i < R; ++i) {
-          const uint8_t* const ahead = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + kAhead;
-          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(ahead + 64 * line);
-        }
+      for (int i = 0; i < R; ++i) {
+        const uint8_t* const next = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + ahead(T);
+        for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line);
       }
       const uint8_t* const scales = x + 32 * T;
 #pragma GCC unroll 2
