@@ -36,7 +36,7 @@ class Real : public testing::TestWithParam<std::string> {
     if (!checkpoint.ok()) throw std::runtime_error(checkpoint.error().message());
     EngineParts parts;
     parts.checkpoint = std::move(checkpoint).value();
-    auto model = Model::load(parts.checkpoint);
+    auto model = Model::load(parts.checkpoint, {.exact = exact_});
     if (!model.ok()) throw std::runtime_error(model.error().message());
     parts.model = std::move(model).value();
     parts.watch_logits = [&](const Request& r, int64_t index, std::span<const float> logits) {
@@ -84,6 +84,7 @@ class Real : public testing::TestWithParam<std::string> {
 
   static constexpr uint64_t kIds = 150;  // below every vocabulary here
   std::string path_;
+  bool exact_ = true;
 };
 
 void expect_same_bits(const Rows& a, const Rows& b, const std::string& what) {
@@ -247,6 +248,26 @@ TEST_P(Real, DraftsAreTheSameBits) {
       expect_same_bits(base, run(o, {all, all}), "together, twice");
     }
   }
+}
+
+// The fast path: the same bits for any threads, neighbours, chunks, prefix hits and drafts, as in the exact one.
+TEST_P(Real, TheFastPathKeepsItsBits) {
+  exact_ = false;
+  std::vector<Request> all = requests(8);
+  all[1].sampling.temperature = 0.7;
+  std::vector<std::vector<Request>> alone;
+  for (const Request& r : all) alone.push_back({r});
+  const EngineOptions plain{.threads = 1, .max_batch = 1, .prefill_chunk = 256, .prefix_cache = false, .draft = 0};
+  const Outcome base = run(plain, alone);
+  EngineOptions o = plain;
+  o.threads = 2, o.prefill_chunk = 32;
+  expect_same_bits(base, run(o, alone), "chunks of a page, two threads");
+  o.max_batch = 8;
+  expect_same_bits(base, run(o, {all}), "together");
+  o.prefix_cache = true;
+  expect_same_bits(base, run(o, {all, all}), "together, twice");
+  o.draft = 3;
+  expect_same_bits(base, run(o, {all}), "with drafts");
 }
 
 // An answer that says one token over and over: what follows it is found in the text, and right.
