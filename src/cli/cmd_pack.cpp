@@ -8,6 +8,7 @@
 #include "cli/common_flags.h"
 #include "cli/progress.h"
 #include "files/cache_file.h"
+#include "model/model.h"
 #include "model/packed_weights.h"
 
 namespace sonde {

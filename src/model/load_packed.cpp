@@ -11,16 +11,16 @@
 namespace sonde {
 namespace {
 
-CacheFile::Key key_of(const Checkpoint& checkpoint) {
+std::string size(int64_t bytes) { return fmt::format("{:.2f} GiB", double(bytes) / double(int64_t{1} << 30)); }
+
+}  // namespace
+
+CacheFile::Key packed_key(const Checkpoint& checkpoint) {
   std::string text;
   for (const Checkpoint::WeightFile& file : checkpoint.weight_files())
     text += fmt::format("{} {} {}\n", file.bytes, file.modified, hex(sha256(file.header)));
   return {kPackedLayout, sha256(text)};
 }
-
-std::string size(int64_t bytes) { return fmt::format("{:.2f} GiB", double(bytes) / double(int64_t{1} << 30)); }
-
-}  // namespace
 
 std::string packed_path(const Checkpoint& checkpoint, const std::string& folder) {
   namespace fs = std::filesystem;
@@ -47,7 +47,7 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
     return {};
   };
   const std::string path = options.cache.empty() ? "" : packed_path(checkpoint, options.cache);
-  const CacheFile::Key key = path.empty() ? CacheFile::Key{} : key_of(checkpoint);
+  const CacheFile::Key key = path.empty() ? CacheFile::Key{} : packed_key(checkpoint);
   if (options.verify_cache) {
     auto file = path.empty() ? nullptr : CacheFile::find(path, key);
     if (!file)
@@ -73,7 +73,7 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
   if (!path.empty() && bytes >= options.cache_least) {
     auto file = CacheFile::create(path, key, bytes);
     if (file.ok()) {
-      auto packed = PackedWeights::in_file(std::move(file).value(), options.threads);
+      auto packed = PackedWeights::in_file(*counted, std::move(file).value(), options.threads);
       kept = load_into(packed.get());
       if (kept.ok()) {
         notice(fmt::format("the packed weights are kept for the next start: {} ({})", path, size(bytes)));
@@ -93,7 +93,7 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
     SONDE_CHECK(load(nullptr));
     return std::unique_ptr<PackedWeights>();
   }
-  SONDE_TRY(auto packed, PackedWeights::in_memory(bytes, options.threads));
+  SONDE_TRY(auto packed, PackedWeights::in_memory(*counted, options.threads));
   SONDE_CHECK(load_into(packed.get()));
   return packed;
 }

@@ -15,6 +15,7 @@ namespace {
 
 constexpr int64_t kPage = 4096;                    // each matrix begins at one
 constexpr int64_t kPiece = int64_t{4} << 20;       // packed at once on the way to a file
+constexpr int64_t kAhead = int64_t{64} << 20;      // of the source, asked for before it is needed
 constexpr int64_t kRows = 16;                      // of a strip
 
 int64_t whole_pages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
@@ -34,8 +35,11 @@ PackedWeights::~PackedWeights() {
 std::unique_ptr<PackedWeights> PackedWeights::count() {
   return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kCount, nullptr, 0));
 }
-std::unique_ptr<PackedWeights> PackedWeights::in_file(std::unique_ptr<CacheFile> file, int threads) {
-  return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kWrite, std::move(file), threads));
+std::unique_ptr<PackedWeights> PackedWeights::in_file(const PackedWeights& counted, std::unique_ptr<CacheFile> file,
+                                                      int threads) {
+  std::unique_ptr<PackedWeights> packed(new PackedWeights(Mode::kWrite, std::move(file), threads));
+  packed->stored_ = counted.stored_;
+  return packed;
 }
 std::unique_ptr<PackedWeights> PackedWeights::from_file(std::unique_ptr<CacheFile> file) {
   return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kRead, std::move(file), 0));
@@ -44,7 +48,8 @@ std::unique_ptr<PackedWeights> PackedWeights::compare(std::unique_ptr<CacheFile>
   return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kCompare, std::move(file), threads));
 }
 
-Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(int64_t bytes, int threads) {
+Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeights& counted, int threads) {
+  const int64_t bytes = counted.bytes();
   std::unique_ptr<PackedWeights> packed(new PackedWeights(Mode::kMemory, nullptr, threads));
   void* base =
       mmap(nullptr, std::size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -53,16 +58,24 @@ Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(int64_t bytes, i
                  std::to_string(bytes) + " bytes", std::strerror(errno), "use --exact, or a smaller file"};
   madvise(base, std::size_t(bytes), MADV_HUGEPAGE);
   packed->base_ = packed->memory_ = static_cast<std::byte*>(base), packed->limit_ = bytes;
+  packed->stored_ = counted.stored_;
   return packed;
 }
 
-// The place of the next matrix.
-Result<int64_t> PackedWeights::take(const Matrix& w) {
+// The place of the next matrix, which is `stored` in the checkpoint.
+Result<int64_t> PackedWeights::take(const Matrix& w, std::span<const std::byte> stored) {
   const int64_t at = bytes_, bytes = whole_pages(packed_bytes(w));
   if (mode_ != Mode::kCount && bytes > limit_ - at)
     return Error{Code::kCorrupt, "the packed weights are more than was counted", file(), std::to_string(limit_) + " bytes", "", ""};
   content_ += fmt::format("{} {} {} {}\n", w.type->name, w.rows, w.cols, bytes);
   bytes_ += bytes, ++matrices_;
+  if (mode_ == Mode::kCount) stored_.push_back(stored);
+  // The disk reads what comes next: sixteen rows at a time are no order in which the system would read ahead by itself.
+  for (; asked_ < stored_.size() && packs() && ahead_ < kAhead; ++asked_) {
+    advise(stored_[asked_], Advice::kWillNeed);
+    ahead_ += int64_t(stored_[asked_].size());
+  }
+  ahead_ -= int64_t(stored.size());
   return at;
 }
 
@@ -99,7 +112,7 @@ Status PackedWeights::fill(const Matrix& w, int64_t at) {
 
 Status PackedWeights::add(Matrix& w) {
   if (packed_bytes(w) == 0) return {};
-  SONDE_TRY(const int64_t at, take(w));
+  SONDE_TRY(const int64_t at, take(w, {w.data, std::size_t(w.bytes())}));
   if (mode_ == Mode::kCount) return {};
   if (packs()) {
     SONDE_CHECK(fill(w, at));
@@ -114,7 +127,7 @@ Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, const std::
   const Type* type = type_by_name("Q8_0");
   Matrix m;
   m.type = type, m.data = &kNothing, m.rows = rows, m.cols = cols, m.row_bytes = type->row_bytes(cols);
-  SONDE_TRY(const int64_t at, take(m));
+  SONDE_TRY(const int64_t at, take(m, {}));
   if (packs()) {
     AlignedVector<float> values(std::size_t(rows * cols));
     AlignedVector<std::byte> stored(std::size_t(m.bytes()));

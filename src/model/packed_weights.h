@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -24,9 +25,10 @@ class PackedWeights {
  public:
   // Measures what the packed forms come to; the matrices stay as they are.
   static std::unique_ptr<PackedWeights> count();
-  // Packs into memory of so many bytes, or into a new cache file.
-  static Result<std::unique_ptr<PackedWeights>> in_memory(int64_t bytes, int threads);
-  static std::unique_ptr<PackedWeights> in_file(std::unique_ptr<CacheFile> file, int threads);
+  // Packs what was counted, into memory or into a new cache file.
+  static Result<std::unique_ptr<PackedWeights>> in_memory(const PackedWeights& counted, int threads);
+  static std::unique_ptr<PackedWeights> in_file(const PackedWeights& counted, std::unique_ptr<CacheFile> file,
+                                                int threads);
   // Finds the packed forms in a file of an earlier start. `compare`: packs all the same, and compares.
   static std::unique_ptr<PackedWeights> from_file(std::unique_ptr<CacheFile> file);
   static std::unique_ptr<PackedWeights> compare(std::unique_ptr<CacheFile> file, int threads);
@@ -54,7 +56,7 @@ class PackedWeights {
  private:
   enum class Mode { kCount, kMemory, kWrite, kRead, kCompare };
   PackedWeights(Mode mode, std::unique_ptr<CacheFile> file, int threads);
-  Result<int64_t> take(const Matrix& w);
+  Result<int64_t> take(const Matrix& w, std::span<const std::byte> stored);
   Status fill(const Matrix& w, int64_t at);
 
   const Mode mode_;
@@ -67,10 +69,15 @@ class PackedWeights {
   bool file_failed_ = false;
   std::string content_;               // what was taken, a line a matrix
   AlignedVector<std::byte> piece_;
+  std::vector<std::span<const std::byte>> stored_;  // the matrices' bytes, in order, as counted
+  std::size_t asked_ = 0;                           // of these, asked for ahead of use
+  int64_t ahead_ = 0;                               // bytes asked for and not used yet
 };
 
 // Where a checkpoint's packed weights are kept in a folder for such files.
 std::string packed_path(const Checkpoint& checkpoint, const std::string& folder);
+// Of the packed form's layout, and size, time and header of every weight file.
+CacheFile::Key packed_key(const Checkpoint& checkpoint);
 
 // Has `load` take a model's weights to where they shall be: the cache file of options.cache, a new one, memory. Null:
 // there is room nowhere, and `load` was given null, so that the weights stay as stored. `load` may be called several times.
