@@ -78,6 +78,8 @@ void advise(std::span<const std::byte> bytes, Advice advice) {
                   : advice == Advice::kRandom   ? MADV_RANDOM
                   : advice == Advice::kDone     ? MADV_DONTNEED
                                                 : MADV_WILLNEED;
+  // What is done with shall also be the first to leave the system's cache.
+  if (advice == Advice::kDone) ::madvise(reinterpret_cast<void*>(start), bytes.size() + (address - start), MADV_COLD);
   ::madvise(reinterpret_cast<void*>(start), bytes.size() + (address - start), how);
 }
 

@@ -53,7 +53,7 @@ TEST(Pack, SaysWhyThereIsNoFile) {
   const Folder folder;
   write(folder / "file", "x");
   expect_one_error(run({"pack", model}, {.cache = folder / "file/cache"}), 1, "cannot be kept");
-  const Ran nothing = run({"pack", mini()}, {.cache = folder / "cache"});
+  const Ran nothing = run({"pack", find_golden("models/llama3-rope-bf16")}, {.cache = folder / "cache"});
   EXPECT_EQ(nothing.code, 0) << nothing.err;
   EXPECT_NE(nothing.out.find("nothing to pack"), std::string::npos) << nothing.out;
   EXPECT_EQ(files_in(folder / "cache"), 0u);
