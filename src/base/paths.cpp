@@ -28,7 +28,8 @@ std::string embedded_model() {
 std::string cache_folder() {
   if (const char* named = std::getenv("SONDE_CACHE")) return named;
   // An XDG path that is not absolute shall be passed over, says its specification.
-  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg == '/') return (fs::path(xdg) / "sonde").string();
+  const char* xdg = std::getenv("XDG_CACHE_HOME");
+  if (xdg != nullptr && *xdg == '/') return (fs::path(xdg) / "sonde").string();
   const char* home = std::getenv("HOME");
   return home != nullptr && *home == '/' ? (fs::path(home) / ".cache" / "sonde").string() : "";
 }

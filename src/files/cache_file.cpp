@@ -189,7 +189,8 @@ Status CacheFile::commit(uint32_t parts, const Digest& content) {
   if (temporary_.empty()) {
     // A link cannot replace a file, a renaming can.
     std::string name = temporary_name(path_);
-    if (::linkat(AT_FDCWD, fmt::format("/proc/self/fd/{}", fd_).c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
+    const std::string nameless = fmt::format("/proc/self/fd/{}", fd_);
+    if (::linkat(AT_FDCWD, nameless.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
       return system_error(path_, "the cache file cannot be put in place");
     temporary_ = std::move(name);
   }

@@ -1,8 +1,8 @@
 // A file made from other files and kept for the next start: a page of header, then bytes that are used as they lie.
 //
 // Header, in the machine's byte order: magic [8], u32 layout, u32 parts, i64 bytes behind the header, source [32],
-// content [32], SHA-256 of all these [32]; zeros up to the page. It is written last, when the bytes are on the disk; then
-// the file gets its name. So a file that has the name and a sound header is whole, however its making ended.
+// content [32], SHA-256 of all these [32]; zeros up to the page. It is written last, when the bytes are on the disk;
+// then the file gets its name. So a file that has the name and a sound header is whole, however its making ended.
 #pragma once
 
 #include <array>

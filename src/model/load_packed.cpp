@@ -87,9 +87,10 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
   }
 
   if (const int64_t available = memory_available(); bytes > available) {
-    notice(fmt::format("the packed weights ({}) do not fit into the memory that is free ({}): running on the weights as "
-                       "stored, which is slower; with room for a cache file `sonde pack` helps",
-                       size(bytes), size(available)));
+    notice(fmt::format(
+        "the packed weights ({}) do not fit into the memory that is free ({}): running on the weights as stored, which "
+        "is slower; with room for a cache file `sonde pack` helps",
+        size(bytes), size(available)));
     SONDE_CHECK(load(nullptr));
     return std::unique_ptr<PackedWeights>();
   }

@@ -13,10 +13,10 @@
 namespace sonde {
 namespace {
 
-constexpr int64_t kPage = 4096;                    // each matrix begins at one
-constexpr int64_t kPiece = int64_t{4} << 20;       // packed at once on the way to a file
-constexpr int64_t kAhead = int64_t{64} << 20;      // of the source, asked for before it is needed
-constexpr int64_t kRows = 16;                      // of a strip
+constexpr int64_t kPage = 4096;                // each matrix begins at one
+constexpr int64_t kPiece = int64_t{4} << 20;   // packed at once on the way to a file
+constexpr int64_t kAhead = int64_t{64} << 20;  // of the source, asked for before it is needed
+constexpr int64_t kRows = 16;                  // of a strip
 
 int64_t whole_pages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
@@ -66,7 +66,8 @@ Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeig
 Result<int64_t> PackedWeights::take(const Matrix& w, std::span<const std::byte> stored) {
   const int64_t at = bytes_, bytes = whole_pages(packed_bytes(w));
   if (mode_ != Mode::kCount && bytes > limit_ - at)
-    return Error{Code::kCorrupt, "the packed weights are more than was counted", file(), std::to_string(limit_) + " bytes", "", ""};
+    return Error{Code::kCorrupt, "the packed weights are more than was counted", file(),
+                 std::to_string(limit_) + " bytes", "", ""};
   content_ += fmt::format("{} {} {} {}\n", w.type->name, w.rows, w.cols, bytes);
   bytes_ += bytes, ++matrices_;
   if (mode_ == Mode::kCount) stored_.push_back(stored);

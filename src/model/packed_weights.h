@@ -1,5 +1,5 @@
-// The packed forms of a model's weights (kernels/pack.h), one after the other in the order in which the model loads them:
-// in memory, or in a cache file that the next start maps instead of packing again.
+// The packed forms of a model's weights (kernels/pack.h), one after the other in the order in which the model loads
+// them: in memory, or in a cache file that the next start maps instead of packing again.
 #pragma once
 
 #include <cstddef>
@@ -39,8 +39,8 @@ class PackedWeights {
   // Packs w where its type has a packed form; else leaves it as it is. Errors: kCorrupt (a scale that is not finite, a
   // file that holds something else), kIo and kTooLarge (the file).
   Status add(Matrix& w);
-  // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to Q8_0; cols must
-  // be a multiple of 32.
+  // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to Q8_0; cols
+  // must be a multiple of 32.
   Result<Matrix> add_values(int64_t rows, int64_t cols, const std::function<void(float*)>& make);
   // After the last: a new file gets its name; kCorrupt where an old one holds other matrices than these.
   Status finish();
@@ -80,7 +80,8 @@ std::string packed_path(const Checkpoint& checkpoint, const std::string& folder)
 CacheFile::Key packed_key(const Checkpoint& checkpoint);
 
 // Has `load` take a model's weights to where they shall be: the cache file of options.cache, a new one, memory. Null:
-// there is room nowhere, and `load` was given null, so that the weights stay as stored. `load` may be called several times.
+// there is room nowhere, and `load` was given null, so that the weights stay as stored. `load` may be called several
+// times.
 Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint, const ModelOptions& options,
                                                    const std::function<Status(PackedWeights*)>& load);
 

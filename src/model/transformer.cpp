@@ -27,7 +27,8 @@ class Transformer final : public Model {
   }
 
   int64_t owned_bytes() const override {
-    int64_t bytes = (mtp_ ? mtp_->block.attention->owned_bytes() : 0) + (packed_ && packed_->file().empty() ? packed_->bytes() : 0);
+    int64_t bytes = (mtp_ ? mtp_->block.attention->owned_bytes() : 0);
+    if (packed_ && packed_->file().empty()) bytes += packed_->bytes();
     for (const Block& block : blocks_) bytes += block.attention->owned_bytes();
     return bytes;
   }

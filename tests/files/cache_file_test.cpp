@@ -75,6 +75,21 @@ TEST_F(CacheFiles, AreReplacedAtOnceAndWhoMapsTheOldOneKeepsIt) {
   EXPECT_EQ(files(), 1u);
 }
 
+TEST_F(CacheFiles, TwoAtOnceDoNotDisturbEachOther) {
+  auto one = CacheFile::create(path_, key_, int64_t(bytes_.size()));
+  auto two = CacheFile::create(path_, key_, int64_t(bytes_.size()));
+  ASSERT_TRUE(one.ok() && two.ok());
+  ASSERT_TRUE((*one)->write(bytes_).ok());
+  ASSERT_TRUE((*two)->write(std::span(bytes_).first(bytes_.size() / 2)).ok());
+  ASSERT_TRUE((*one)->commit(3, sha256("content")).ok());
+  EXPECT_TRUE(found(key_));
+  ASSERT_TRUE((*two)->write(std::span(bytes_).subspan(bytes_.size() / 2)).ok());
+  ASSERT_TRUE((*two)->commit(3, sha256("content")).ok());
+  EXPECT_TRUE(found(key_));
+  EXPECT_EQ(std::memcmp((*one)->data(), bytes_.data(), bytes_.size()), 0);
+  EXPECT_EQ(files(), 1u);
+}
+
 TEST_F(CacheFiles, ThatWereNotFinishedLeaveNothing) {
   {
     auto file = CacheFile::create(path_, key_, int64_t(bytes_.size()));
@@ -106,7 +121,8 @@ TEST_F(CacheFiles, ThatAreDamagedAreNotFound) {
     change(at, whole[at]);
   }
   EXPECT_TRUE(found(key_));
-  for (const std::size_t size : {std::size_t{0}, std::size_t{100}, std::size_t{4096}, whole.size() - 1, whole.size() + 1}) {
+  const std::size_t sizes[] = {0, 100, 4096, whole.size() - 1, whole.size() + 1};
+  for (const std::size_t size : sizes) {
     std::vector<char> cut = whole;
     cut.resize(size);
     put(cut);
