@@ -37,6 +37,7 @@ struct EngineOptions {
   std::string dialect = {};      // empty: the checkpoint's own
   std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
   std::function<void(int64_t, int64_t)> progress = {};  // while the weights are packed: bytes done and to do
+  std::string cache = {};        // folder where packed weights are kept for the next start; empty: nowhere
 };
 
 struct ThinkBudget {

@@ -1,5 +1,6 @@
 #include "base/paths.h"
 
+#include <cstdlib>
 #include <filesystem>
 #include <system_error>
 
@@ -22,6 +23,15 @@ std::string embedded_model() {
   std::error_code failed;
   const fs::path executable = fs::read_symlink("/proc/self/exe", failed);
   return failed ? "" : embedded_model_for(executable.string());
+}
+
+std::string cache_folder() {
+  if (const char* named = std::getenv("SONDE_CACHE")) return named;
+  // An XDG path that is not absolute shall be passed over, says its specification.
+  const char* xdg = std::getenv("XDG_CACHE_HOME");
+  if (xdg != nullptr && *xdg == '/') return (fs::path(xdg) / "sonde").string();
+  const char* home = std::getenv("HOME");
+  return home != nullptr && *home == '/' ? (fs::path(home) / ".cache" / "sonde").string() : "";
 }
 
 }  // namespace sonde

@@ -11,4 +11,8 @@ std::string embedded_model();
 // The same for a program at `executable` (a test's way in).
 std::string embedded_model_for(const std::string& executable);
 
+// Where files go that can be made again: $SONDE_CACHE if it is set (empty: nowhere), else $XDG_CACHE_HOME/sonde, else
+// ~/.cache/sonde; "" where none of them is known.
+std::string cache_folder();
+
 }  // namespace sonde

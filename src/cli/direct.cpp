@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/paths.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 
@@ -14,7 +15,11 @@ Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags) 
   DirectModel direct;
   SONDE_TRY(auto checkpoint, Checkpoint::open(path));
   direct.checkpoint = std::move(checkpoint);
-  const ModelOptions options{.exact = flags.exact, .threads = flags.threads, .progress = packing_progress()};
+  const ModelOptions options{.exact = flags.exact,
+                             .threads = flags.threads,
+                             .progress = packing_progress(),
+                             .notice = [](const std::string& line) { notice(line); },
+                             .cache = cache_folder()};
   SONDE_TRY(direct.model, Model::load(direct.checkpoint, options));
   direct.pool = std::make_unique<ThreadPool>(flags.threads);
   const int64_t most = direct.model->config().max_position_embeddings;

@@ -25,6 +25,7 @@ namespace sonde {
   C(render)               \
   C(parse)                \
   C(convert)              \
+  C(pack)                 \
   C(synth)
 
 #define SONDE_DECLARE(name) extern const Command cmd_##name;

@@ -30,6 +30,6 @@ class ProgressLine {
 };
 
 // For ModelOptions and EngineOptions: shows how far the packing of the weights is. The line ends with the last copy.
-std::function<void(int64_t, int64_t)> packing_progress();
+std::function<void(int64_t, int64_t)> packing_progress(std::string label = "packing the weights");
 
 }  // namespace sonde

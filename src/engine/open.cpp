@@ -10,7 +10,11 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, EngineOpti
   EngineParts parts;
   SONDE_TRY(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(path));
   parts.checkpoint = checkpoint;
-  SONDE_TRY(parts.model, Model::load(checkpoint, {.exact = options.exact, .threads = options.threads, .progress = options.progress}));
+  SONDE_TRY(parts.model, Model::load(checkpoint, {.exact = options.exact,
+                                                   .threads = options.threads,
+                                                   .progress = options.progress,
+                                                   .notice = options.notice,
+                                                   .cache = options.cache}));
   parts.end_tokens = checkpoint->end_tokens();
   parts.weight_bytes = parts.model->mapped_bytes();
 

@@ -60,9 +60,11 @@ struct Checkpoint::Impl {
   std::optional<int32_t> bos_token;
   std::optional<bool> add_bos;
   int64_t file_bytes = 0;
+  std::vector<WeightFile> weight_files;
   std::vector<std::shared_ptr<const MappedFile>> files;
   std::vector<Gguf> gguf;
 
+  void add_weight_file(const MappedFile& file, std::size_t header_bytes);
   Status open_folder(const fs::path& folder, const std::optional<fs::path>& weights);
   Status add_safetensors(const fs::path& file, const std::map<std::string, std::string>* index);
   Status add_shards(const fs::path& index);
@@ -70,6 +72,12 @@ struct Checkpoint::Impl {
   Status open_gguf(const std::string& file);
   void take_rope_scaling(const Gguf& gguf);
 };
+
+void Checkpoint::Impl::add_weight_file(const MappedFile& file, std::size_t header_bytes) {
+  const auto bytes = static_cast<int64_t>(file.bytes().size());
+  weight_files.push_back({file.path(), bytes, file.modified(), file.text().substr(0, header_bytes)});
+  file_bytes += bytes;
+}
 
 // --- Hugging Face folders ---
 
@@ -83,7 +91,7 @@ Status Checkpoint::Impl::add_safetensors(const fs::path& file, const std::map<st
     }
     tensors.emplace(name, std::move(tensor));
   }
-  file_bytes += static_cast<int64_t>(shard.file->bytes().size());
+  add_weight_file(*shard.file, shard.header_bytes);
   files.push_back(std::move(shard.file));
   return {};
 }
@@ -172,7 +180,7 @@ Status Checkpoint::Impl::open_gguf(const std::string& file) {
   SONDE_CHECK(add_gguf_tensors(whole, config, file, tensors));
   take_rope_scaling(first);
   SONDE_TRY(tokenizer.gguf, gguf_vocabulary(first, file));
-  for (const Gguf& part : gguf) file_bytes += static_cast<int64_t>(part.file->bytes().size());
+  for (const Gguf& part : gguf) add_weight_file(*part.file, part.header_bytes);
   if (const GgufValue* text = first.find("tokenizer.chat_template"); text != nullptr && text->text()) {
     chat_template = to_utf8(*text->text());
   }
@@ -254,6 +262,7 @@ const std::vector<int32_t>& Checkpoint::end_tokens() const { return impl_->end_t
 std::optional<int32_t> Checkpoint::bos_token() const { return impl_->bos_token; }
 std::optional<bool> Checkpoint::add_bos() const { return impl_->add_bos; }
 int64_t Checkpoint::file_bytes() const { return impl_->file_bytes; }
+const std::vector<Checkpoint::WeightFile>& Checkpoint::weight_files() const { return impl_->weight_files; }
 
 const Tensor* Checkpoint::find(std::string_view name) const {
   const auto at = impl_->tensors.find(name);

@@ -75,6 +75,12 @@ class Checkpoint {
   std::optional<int32_t> bos_token() const;
   std::optional<bool> add_bos() const;   // what the file says of putting BOS in front (add_bos_token)
   int64_t file_bytes() const;            // of all weight files
+  struct WeightFile {
+    std::string path;
+    int64_t bytes = 0, modified = 0;  // nanoseconds since 1970
+    std::string_view header;          // all that says what the bytes behind it are
+  };
+  const std::vector<WeightFile>& weight_files() const;
   // Metadata of a GGUF file as JSON (long arrays as {"type", "count"}); null for folders. For `inspect`.
   nlohmann::json gguf_metadata() const;
 

@@ -243,6 +243,7 @@ Result<Gguf> parse_gguf(std::span<const std::byte> bytes, const std::string& whe
   for (const Gguf::Entry& e : out.tensors) {
     if (!names.insert(e.name).second) return corrupt(where, "a tensor's name occurs twice", {}, e.name);
   }
+  out.header_bytes = static_cast<std::size_t>(cursor.position());
   const uint64_t start = (cursor.position() + out.alignment - 1) / out.alignment * out.alignment;
   const auto data =
       start <= bytes.size() ? bytes.subspan(static_cast<std::size_t>(start)) : std::span<const std::byte>();

@@ -48,6 +48,7 @@ struct Gguf {
   std::map<std::string, GgufValue, std::less<>> metadata;
   std::vector<Entry> tensors;  // in the order of the file
   uint64_t alignment = 32;
+  std::size_t header_bytes = 0;  // up to the end of the tensor table
   std::shared_ptr<const MappedFile> file;  // null when parsed from memory
 
   const GgufValue* find(std::string_view key) const {

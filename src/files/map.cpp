@@ -28,7 +28,7 @@ struct Descriptor {
   }
 };
 
-Result<std::size_t> open_file(const std::string& path, Descriptor& file) {
+Result<struct stat> open_file(const std::string& path, Descriptor& file) {
   // O_NONBLOCK: a pipe of that name must not make us wait; it means nothing for ordinary files.
   file.fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file.fd < 0) return system_error(path, "the file cannot be opened");
@@ -38,13 +38,13 @@ Result<std::size_t> open_file(const std::string& path, Descriptor& file) {
     return file_error(Code::kInvalid, path, "not an ordinary file", "a file",
                       S_ISDIR(status.st_mode) ? "a folder" : "");
   }
-  return static_cast<std::size_t>(status.st_size);
+  return status;
 }
 
 }  // namespace
 
-MappedFile::MappedFile(std::string path, const std::byte* data, std::size_t size)
-    : path_(std::move(path)), data_(data), size_(size) {}
+MappedFile::MappedFile(std::string path, const std::byte* data, std::size_t size, int64_t modified)
+    : path_(std::move(path)), data_(data), size_(size), modified_(modified) {}
 
 MappedFile::~MappedFile() {
   if (size_ > 0) ::munmap(const_cast<std::byte*>(data_), size_);
@@ -52,7 +52,8 @@ MappedFile::~MappedFile() {
 
 Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& path) {
   Descriptor file;
-  SONDE_TRY(const std::size_t size, open_file(path, file));
+  SONDE_TRY(const struct stat status, open_file(path, file));
+  const auto size = static_cast<std::size_t>(status.st_size);
   void* data = nullptr;
   if (size > 0) {
     data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, file.fd, 0);
@@ -63,7 +64,9 @@ Result<std::shared_ptr<const MappedFile>> MappedFile::open(const std::string& pa
       return error;
     }
   }
-  return std::shared_ptr<const MappedFile>(new MappedFile(path, static_cast<const std::byte*>(data), size));
+  return std::shared_ptr<const MappedFile>(
+      new MappedFile(path, static_cast<const std::byte*>(data), size,
+                     int64_t{status.st_mtim.tv_sec} * 1000000000 + status.st_mtim.tv_nsec));
 }
 
 void advise(std::span<const std::byte> bytes, Advice advice) {
@@ -75,12 +78,15 @@ void advise(std::span<const std::byte> bytes, Advice advice) {
                   : advice == Advice::kRandom   ? MADV_RANDOM
                   : advice == Advice::kDone     ? MADV_DONTNEED
                                                 : MADV_WILLNEED;
+  // What is done with shall also be the first to leave the system's cache.
+  if (advice == Advice::kDone) ::madvise(reinterpret_cast<void*>(start), bytes.size() + (address - start), MADV_COLD);
   ::madvise(reinterpret_cast<void*>(start), bytes.size() + (address - start), how);
 }
 
 Result<std::string> read_text(const std::string& path, int64_t limit) {
   Descriptor file;
-  SONDE_TRY(const std::size_t size, open_file(path, file));
+  SONDE_TRY(const struct stat status, open_file(path, file));
+  const auto size = static_cast<std::size_t>(status.st_size);
   if (size > static_cast<std::size_t>(limit)) {
     return file_error(Code::kTooLarge, path, "the file is too large for what it should hold",
                       fmt::format("at most {} bytes", limit), fmt::format("{} bytes", size));

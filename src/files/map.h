@@ -22,13 +22,15 @@ class MappedFile {
 
   const std::string& path() const { return path_; }
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  int64_t modified() const { return modified_; }  // when the file was opened: nanoseconds since 1970
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
 
  private:
-  MappedFile(std::string path, const std::byte* data, std::size_t size);
+  MappedFile(std::string path, const std::byte* data, std::size_t size, int64_t modified);
   std::string path_;
   const std::byte* data_;
   std::size_t size_;
+  int64_t modified_;
 };
 
 // Tells the system how mapped bytes will be used; only ever a hint.

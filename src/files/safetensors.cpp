@@ -120,6 +120,7 @@ Result<Safetensors> parse_safetensors(std::span<const std::byte> bytes, const st
   if (!json.is_object()) return corrupt(where, "the header is not a JSON object");
 
   Safetensors out;
+  out.header_bytes = 8 + length;
   std::vector<Range> ranges;
   for (const auto& [name, entry] : json.items()) {
     const std::string here = fmt::format("{}: {}", where, name);

@@ -22,6 +22,7 @@ namespace sonde {
 struct Safetensors {
   std::map<std::string, Tensor, std::less<>> tensors;
   std::map<std::string, std::string> metadata;  // __metadata__
+  std::size_t header_bytes = 0;                 // the length before it included
   std::shared_ptr<const MappedFile> file;       // what the tensors point into; null when parsed from memory
 
   const Tensor* find(std::string_view name) const {

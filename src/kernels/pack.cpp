@@ -28,14 +28,15 @@ void use_packed(Matrix& w, const std::byte* at) {
   w.strip_bytes = w.cols / w.type->block * strip_type(w).bytes;
 }
 
-Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
+Status pack_rows(ThreadPool& pool, const Matrix& w, int64_t first, int64_t count, std::byte* out) {
   const kernels::StripType& type = strip_type(w);
-  const int64_t blocks = w.cols / w.type->block, strips = (w.rows + kRows - 1) / kRows;
+  const int64_t blocks = w.cols / w.type->block, strips = (count + kRows - 1) / kRows;
+  const std::byte* const data = w.data + first * w.row_bytes;
   std::atomic<int64_t> bad{strips};  // the first strip with a scale that is not finite
   pool.share(strips, 4, [&](int64_t begin, int64_t end, int) {
     for (int64_t s = begin; s < end; ++s) {
       const std::byte* rows[kRows] = {};
-      for (int64_t r = 0; r < kRows && s * kRows + r < w.rows; ++r) rows[r] = w.data + (s * kRows + r) * w.row_bytes;
+      for (int64_t r = 0; r < kRows && s * kRows + r < count; ++r) rows[r] = data + (s * kRows + r) * w.row_bytes;
       if (type.pack(rows, blocks, out + s * blocks * type.bytes)) continue;
       for (int64_t seen = bad; s < seen && !bad.compare_exchange_weak(seen, s);) {
       }
@@ -43,9 +44,15 @@ Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
   });
   if (bad < strips) {
     return Error{Code::kCorrupt, "a scale of the weights is not finite", "", "finite numbers",
-                 "in rows " + std::to_string(bad * kRows) + " to " + std::to_string(std::min((bad + 1) * kRows, w.rows) - 1),
+                 "in rows " + std::to_string(first + bad * kRows) + " to " +
+                     std::to_string(first + std::min((bad + 1) * kRows, count) - 1),
                  "the file is damaged, or was made from a model that had diverged"};
   }
+  return {};
+}
+
+Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
+  SONDE_CHECK(pack_rows(pool, w, 0, w.rows, out));
   use_packed(w, out);
   return {};
 }

@@ -236,30 +236,38 @@ Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double sc
   SONDE_TRY(mla->kv_a_layernorm, in.vector(name("self_attn.kv_a_layernorm.weight"), rank));
   SONDE_TRY(mla->o_proj, in.matrix(name("self_attn.o_proj.weight"), c.hidden_size, heads * v));
 
-  std::vector<float> k(std::size_t(nope * rank)), turned(k.size());
+  std::vector<float> k(std::size_t(nope * rank));
   if (in.has(name("self_attn.kv_b_proj.weight"))) {
     SONDE_TRY(Matrix joined, in.matrix(name("self_attn.kv_b_proj.weight"), heads * (nope + v), rank));
     const bool unpack_all = joined.scales != nullptr;  // scale blocks need not end where heads do
     AlignedVector<float> whole;
-    if (unpack_all) {
-      whole.resize(std::size_t((nope + v) * heads * rank));
-      unpack_rows(joined, 0, joined.rows, whole.data());
-    }
+    const auto unpacked = [&] {
+      if (whole.empty()) {
+        whole.resize(std::size_t((nope + v) * heads * rank));
+        unpack_rows(joined, 0, joined.rows, whole.data());
+      }
+      return static_cast<const float*>(whole.data());
+    };
     for (int64_t h = 0; h < heads; ++h) {
       const int64_t first = h * (nope + v);
       if (unpack_all) {
-        const float* rows = whole.data() + first * rank;
-        std::memcpy(k.data(), rows, std::size_t(nope * rank) * sizeof(float));
-        SONDE_TRY(Matrix key, in.values(rows, nope, rank, mla->owned));
-        SONDE_TRY(Matrix value, in.values(rows + nope * rank, v, rank, mla->owned));
+        const auto rows = [&](int64_t from, int64_t count) {
+          return [&unpacked, from, count, rank](float* to) {
+            std::memcpy(to, unpacked() + from * rank, std::size_t(count * rank) * sizeof(float));
+          };
+        };
+        SONDE_TRY(Matrix key, in.values(nope, rank, rows(first, nope), mla->owned));
+        SONDE_TRY(Matrix value, in.values(v, rank, rows(first + nope, v), mla->owned));
         mla->key.push_back(key), mla->value.push_back(value);
       } else {
         mla->key.push_back(joined.slice(first, nope));
         mla->value.push_back(joined.slice(first + nope, v));
-        unpack_rows(mla->key.back(), 0, nope, k.data());
       }
-      transpose(k.data(), nope, rank, turned.data());
-      SONDE_TRY(Matrix transposed, in.values(turned.data(), rank, nope, mla->owned));
+      const auto turned = [&](float* to) {
+        if (!unpack_all) unpack_rows(mla->key.back(), 0, nope, k.data());
+        transpose(unpack_all ? unpacked() + first * rank : k.data(), nope, rank, to);
+      };
+      SONDE_TRY(Matrix transposed, in.values(rank, nope, turned, mla->owned));
       mla->key_transposed.push_back(transposed);
     }
   } else {
@@ -270,9 +278,11 @@ Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double sc
     for (int64_t h = 0; h < heads; ++h) {
       mla->key_transposed.push_back(k_b.slice(h * rank, rank));
       mla->value.push_back(v_b.slice(h * v, v));
-      unpack_rows(mla->key_transposed.back(), 0, rank, k.data());
-      transpose(k.data(), rank, nope, turned.data());
-      SONDE_TRY(Matrix key, in.values(turned.data(), nope, rank, mla->owned));
+      const auto turned = [&](float* to) {
+        unpack_rows(mla->key_transposed.back(), 0, rank, k.data());
+        transpose(k.data(), rank, nope, to);
+      };
+      SONDE_TRY(Matrix key, in.values(nope, rank, turned, mla->owned));
       mla->key.push_back(key);
     }
     const int64_t key_floats = heads * nope * rank, value_floats = heads * v * rank;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,8 +49,10 @@ class Loader {
   // A matrix whose rows are looked up.
   Result<Matrix> table(const std::string& name, int64_t rows, int64_t cols);
   Status pack(Matrix& matrix);
-  // A matrix of its own from values [rows, cols]: as they are in the exact path (`owned` keeps them), else packed as Q8_0.
-  Result<Matrix> values(const float* values, int64_t rows, int64_t cols, std::vector<AlignedVector<float>>& owned);
+  // A matrix of its own from values [rows, cols] that `make` writes, if they are needed: as they are in the exact path
+  // (`owned` keeps them), else packed as Q8_0.
+  Result<Matrix> values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
+                        std::vector<AlignedVector<float>>& owned);
   Result<std::vector<float>> vector(const std::string& name, int64_t count);
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
   // While counting is off (MTP layer), nothing is added to the sums.

@@ -35,13 +35,15 @@ Status Loader::pack(Matrix& m) {
   }
   if (m.packed == nullptr) mapped_bytes += m.bytes();
   done_ += m.bytes();
-  if (options_.progress && packed_ != nullptr) options_.progress(std::min(done_, checkpoint_.file_bytes()), checkpoint_.file_bytes());
+  if (options_.progress && packed_ != nullptr && packed_->packs())
+    options_.progress(std::min(done_, checkpoint_.file_bytes() - 1), checkpoint_.file_bytes());
   return {};
 }
 
-Result<Matrix> Loader::values(const float* values, int64_t rows, int64_t cols, std::vector<AlignedVector<float>>& owned) {
-  if (packed_ != nullptr && cols % 32 == 0) return packed_->add_values(values, rows, cols);
-  owned.emplace_back(values, values + rows * cols);
+Result<Matrix> Loader::values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
+                              std::vector<AlignedVector<float>>& owned) {
+  if (packed_ != nullptr && cols % 32 == 0) return packed_->add_values(rows, cols, make);
+  make(owned.emplace_back(std::size_t(rows * cols)).data());
   Matrix m;
   m.type = f32(), m.data = reinterpret_cast<const std::byte*>(owned.back().data());
   m.rows = rows, m.cols = cols, m.row_bytes = cols * int64_t(sizeof(float));

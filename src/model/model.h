@@ -62,6 +62,10 @@ struct ModelOptions {
   int threads = 0;    // that pack; 0: as many as the process may use
   // Called while weights are packed: bytes done and to do.
   std::function<void(int64_t, int64_t)> progress = {};
+  std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
+  std::string cache = {};                   // folder where packed weights are kept for the next start; empty: nowhere
+  int64_t cache_least = int64_t{64} << 20;  // bytes: less is packed anew each time
+  bool verify_cache = false;                // packs, and compares with what is kept; keeps nothing
 };
 
 class Model {
@@ -86,6 +90,13 @@ class Model {
   // Bytes that this object owns beside the mapped files, and bytes of these that it goes on reading.
   virtual int64_t owned_bytes() const = 0;
   virtual int64_t mapped_bytes() const = 0;
+  // The packed weights of the fast path.
+  struct Packed {
+    int64_t bytes = 0, matrices = 0;
+    int64_t made = 0;   // matrices that this start has packed
+    std::string file;   // where they are kept; empty: in memory
+  };
+  virtual Packed packed() const { return {}; }
 
   // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk.
   virtual void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out,

@@ -1,66 +1,160 @@
 #include "model/packed_weights.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
-#include "base/memory.h"
 #include "files/map.h"
 #include "kernels/pack.h"
 
 namespace sonde {
 namespace {
 
-constexpr int64_t kSegment = int64_t{256} << 20;
-constexpr int64_t kPage = 4096;  // each matrix begins at one
+constexpr int64_t kPage = 4096;                // each matrix begins at one
+constexpr int64_t kPiece = int64_t{4} << 20;   // packed at once on the way to a file
+constexpr int64_t kAhead = int64_t{64} << 20;  // of the source, asked for before it is needed
+constexpr int64_t kRows = 16;                  // of a strip
 
 int64_t whole_pages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 }  // namespace
 
-PackedWeights::~PackedWeights() {
-  for (const Segment& s : segments_) munmap(s.base, s.size);
+PackedWeights::PackedWeights(Mode mode, std::unique_ptr<CacheFile> file, int threads)
+    : mode_(mode), file_(std::move(file)) {
+  if (mode != Mode::kCount && mode != Mode::kRead) pool_ = std::make_unique<ThreadPool>(threads);
+  if (file_) base_ = file_->data(), limit_ = file_->bytes();
 }
 
-Result<std::byte*> PackedWeights::take(int64_t bytes) {
-  bytes = whole_pages(bytes);
-  if (segments_.empty() || used_ + bytes > int64_t(segments_.back().size)) {
-    const std::size_t size = std::size_t(std::max(bytes, kSegment));
-    void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-      return Error{Code::kTooLarge, "memory for the packed weights cannot be reserved", "model",
-                   std::to_string(size) + " bytes", std::strerror(errno), "use --exact, or a smaller file"};
-    madvise(base, size, MADV_HUGEPAGE);
-    segments_.push_back({static_cast<std::byte*>(base), size});
-    used_ = 0;
+PackedWeights::~PackedWeights() {
+  if (memory_ != nullptr) munmap(memory_, std::size_t(limit_));
+}
+
+std::unique_ptr<PackedWeights> PackedWeights::count() {
+  return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kCount, nullptr, 0));
+}
+std::unique_ptr<PackedWeights> PackedWeights::in_file(const PackedWeights& counted, std::unique_ptr<CacheFile> file,
+                                                      int threads) {
+  std::unique_ptr<PackedWeights> packed(new PackedWeights(Mode::kWrite, std::move(file), threads));
+  packed->stored_ = counted.stored_;
+  return packed;
+}
+std::unique_ptr<PackedWeights> PackedWeights::from_file(std::unique_ptr<CacheFile> file) {
+  return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kRead, std::move(file), 0));
+}
+std::unique_ptr<PackedWeights> PackedWeights::compare(std::unique_ptr<CacheFile> file, int threads) {
+  return std::unique_ptr<PackedWeights>(new PackedWeights(Mode::kCompare, std::move(file), threads));
+}
+
+Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeights& counted, int threads) {
+  const int64_t bytes = counted.bytes();
+  std::unique_ptr<PackedWeights> packed(new PackedWeights(Mode::kMemory, nullptr, threads));
+  void* base =
+      mmap(nullptr, std::size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (base == MAP_FAILED)
+    return Error{Code::kTooLarge, "memory for the packed weights cannot be reserved", "model",
+                 std::to_string(bytes) + " bytes", std::strerror(errno), "use --exact, or a smaller file"};
+  madvise(base, std::size_t(bytes), MADV_HUGEPAGE);
+  packed->base_ = packed->memory_ = static_cast<std::byte*>(base), packed->limit_ = bytes;
+  packed->stored_ = counted.stored_;
+  return packed;
+}
+
+// The place of the next matrix, which is `stored` in the checkpoint.
+Result<int64_t> PackedWeights::take(const Matrix& w, std::span<const std::byte> stored) {
+  const int64_t at = bytes_, bytes = whole_pages(packed_bytes(w));
+  if (mode_ != Mode::kCount && bytes > limit_ - at)
+    return Error{Code::kCorrupt, "the packed weights are more than was counted", file(),
+                 std::to_string(limit_) + " bytes", "", ""};
+  content_ += fmt::format("{} {} {} {}\n", w.type->name, w.rows, w.cols, bytes);
+  bytes_ += bytes, ++matrices_;
+  if (mode_ == Mode::kCount) stored_.push_back(stored);
+  // The disk reads what comes next: sixteen rows at a time are no order in which the system would read ahead by itself.
+  for (; asked_ < stored_.size() && packs() && ahead_ < kAhead; ++asked_) {
+    advise(stored_[asked_], Advice::kWillNeed);
+    ahead_ += int64_t(stored_[asked_].size());
   }
-  std::byte* at = segments_.back().base + used_;
-  used_ += bytes, bytes_ += bytes;
+  ahead_ -= int64_t(stored.size());
   return at;
 }
 
-Status PackedWeights::add(Matrix& w) {
-  const int64_t bytes = packed_bytes(w);
-  if (bytes == 0) return {};
-  SONDE_TRY(std::byte* at, take(bytes));
-  SONDE_CHECK(pack(pool_, w, at));
-  advise({w.data, std::size_t(w.bytes())}, Advice::kDone);
+// Packs w to where it belongs, or compares.
+Status PackedWeights::fill(const Matrix& w, int64_t at) {
+  ++made_;
+  if (mode_ == Mode::kMemory) return pack_rows(*pool_, w, 0, w.rows, memory_ + at);
+  const int64_t bytes = packed_bytes(w), strip = bytes / ((w.rows + kRows - 1) / kRows);
+  const int64_t rows = std::max<int64_t>(1, kPiece / strip) * kRows;
+  for (int64_t first = 0; first < w.rows; first += rows) {
+    const int64_t count = std::min(rows, w.rows - first), size = (count + kRows - 1) / kRows * strip;
+    piece_.resize(std::size_t(std::max<int64_t>(size, int64_t(piece_.size()))));
+    SONDE_CHECK(pack_rows(*pool_, w, first, count, piece_.data()));
+    const std::byte* old = base_ + at + first / kRows * strip;
+    if (mode_ == Mode::kCompare) {
+      if (std::memcmp(piece_.data(), old, std::size_t(size)) == 0) continue;
+      return Error{Code::kCorrupt, "the cache file holds other bytes than packing gives", file(), "",
+                   fmt::format("rows {} to {}", first, first + count - 1), "remove it, and it is made again"};
+    }
+    if (Status written = file_->write(std::span(piece_).first(std::size_t(size))); !written.ok()) {
+      file_failed_ = true;
+      return written;
+    }
+  }
+  if (mode_ == Mode::kWrite) {
+    const std::byte zeros[kPage] = {};
+    if (Status written = file_->write(std::span(zeros).first(std::size_t(whole_pages(bytes) - bytes))); !written.ok()) {
+      file_failed_ = true;
+      return written;
+    }
+  }
   return {};
 }
 
-Result<Matrix> PackedWeights::add_values(const float* values, int64_t rows, int64_t cols) {
+Status PackedWeights::add(Matrix& w) {
+  if (packed_bytes(w) == 0) return {};
+  SONDE_TRY(const int64_t at, take(w, {w.data, std::size_t(w.bytes())}));
+  if (mode_ == Mode::kCount) return {};
+  if (packs()) {
+    SONDE_CHECK(fill(w, at));
+    advise({w.data, std::size_t(w.bytes())}, Advice::kDone);
+  }
+  use_packed(w, base_ + at);
+  return {};
+}
+
+Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, const std::function<void(float*)>& make) {
+  static constexpr std::byte kNothing{};
   const Type* type = type_by_name("Q8_0");
-  AlignedVector<std::byte> stored;
-  stored.resize(std::size_t(rows * type->row_bytes(cols)));
-  type->pack(values, rows * cols / type->block, stored.data());
   Matrix m;
-  m.type = type, m.data = stored.data(), m.rows = rows, m.cols = cols, m.row_bytes = type->row_bytes(cols);
-  SONDE_TRY(std::byte* at, take(packed_bytes(m)));
-  SONDE_CHECK(pack(pool_, m, at));
-  m.data = at;  // not as stored: nothing may unpack it
+  m.type = type, m.data = &kNothing, m.rows = rows, m.cols = cols, m.row_bytes = type->row_bytes(cols);
+  SONDE_TRY(const int64_t at, take(m, {}));
+  if (packs()) {
+    AlignedVector<float> values(std::size_t(rows * cols));
+    AlignedVector<std::byte> stored(std::size_t(m.bytes()));
+    make(values.data());
+    type->pack(values.data(), rows * cols / type->block, stored.data());
+    m.data = stored.data();
+    SONDE_CHECK(fill(m, at));
+  }
+  if (mode_ != Mode::kCount) use_packed(m, base_ + at), m.data = base_ + at;  // not as stored: nothing may unpack it
   return m;
+}
+
+Status PackedWeights::finish() {
+  piece_ = {};
+  pool_.reset();
+  if (!file_) return {};
+  const Digest content = sha256(content_);
+  content_ = {};
+  if (mode_ == Mode::kWrite) {
+    Status written = file_->commit(uint32_t(matrices_), content);
+    file_failed_ = !written.ok();
+    return written;
+  }
+  if (bytes_ != file_->bytes() || !file_->holds(uint32_t(matrices_), content))
+    return Error{Code::kCorrupt, "the cache file holds other matrices than the model", file(), "", "", ""};
+  return {};
 }
 
 }  // namespace sonde

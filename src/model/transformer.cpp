@@ -27,12 +27,18 @@ class Transformer final : public Model {
   }
 
   int64_t owned_bytes() const override {
-    int64_t bytes = (mtp_ ? mtp_->block.attention->owned_bytes() : 0) + (packed_ ? packed_->bytes() : 0);
+    int64_t bytes = (mtp_ ? mtp_->block.attention->owned_bytes() : 0);
+    if (packed_ && packed_->file().empty()) bytes += packed_->bytes();
     for (const Block& block : blocks_) bytes += block.attention->owned_bytes();
     return bytes;
   }
 
-  int64_t mapped_bytes() const override { return mapped_bytes_; }
+  int64_t mapped_bytes() const override {
+    return mapped_bytes_ + (packed_ && !packed_->file().empty() ? packed_->bytes() : 0);
+  }
+  Packed packed() const override {
+    return packed_ ? Packed{packed_->bytes(), packed_->matrices(), packed_->made(), packed_->file()} : Packed{};
+  }
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
     Step step(pool, chunks, kv_layout(), rope_, rope_dim());
@@ -118,8 +124,17 @@ class Transformer final : public Model {
     }
     rope_ = Rope::make(config_, rope_dim(), rope_factors);
 
-    if (!options.exact) packed_ = std::make_unique<PackedWeights>(options.threads);
-    Loader in(*checkpoint_, config_, packed_.get(), options);
+    const auto load = [&](PackedWeights* packed) { return load_weights(*family, packed, options); };
+    if (options.exact) return load(nullptr);
+    SONDE_TRY(packed_, load_packed(*checkpoint_, options, load));
+    return {};
+  }
+
+ private:
+  // Anew each time.
+  Status load_weights(const Family& family, PackedWeights* packed, const ModelOptions& options) {
+    blocks_.clear(), mtp_.reset();
+    Loader in(*checkpoint_, config_, packed, options);
     const int64_t vocab = config_.vocab_size, hidden = config_.hidden_size;
     SONDE_TRY(embed_tokens_, in.table("model.embed_tokens.weight", vocab, hidden));
     // Files may leave out a head that equals the embedding, whatever their config says.
@@ -134,7 +149,7 @@ class Transformer final : public Model {
     }
     SONDE_TRY(norm_, in.vector("model.norm.weight", hidden));
     for (int64_t layer = 0; layer < config_.num_hidden_layers; ++layer) {
-      SONDE_TRY(Block block, family->load_block(in, layer, rope_));
+      SONDE_TRY(Block block, family.load_block(in, layer, rope_));
       blocks_.push_back(std::move(block));
     }
     work_ = {int64_t(in.bytes_per_token), int64_t(in.weights_per_token)};
@@ -142,13 +157,12 @@ class Transformer final : public Model {
     active_parameters_ = std::min(parameters_, int64_t(in.active_parameters));  // a tied row counts once
     // transformers drops an announced MTP layer when it saves: then it is simply absent.
     if (config_.num_nextn_predict_layers > 0 && in.has(layer_name(config_.num_hidden_layers, "eh_proj.weight"))) {
-      SONDE_TRY(mtp_, MtpLayer::load(in, *family, rope_, embed_tokens_, lm_head_));
+      SONDE_TRY(mtp_, MtpLayer::load(in, family, rope_, embed_tokens_, lm_head_));
     }
     mapped_bytes_ = in.mapped_bytes;
     return {};
   }
 
- private:
   int64_t rope_dim() const { return config_.is_mla() ? config_.qk_rope_head_dim : config_.head_dim; }
   float eps() const { return float(config_.rms_norm_eps); }
 

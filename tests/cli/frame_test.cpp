@@ -6,7 +6,8 @@ namespace {
 
 const std::vector<std::string> kCommands = {"ask",        "chat",   "serve",      "generate", "inspect",
                                             "plan",       "bench",  "perplexity", "logits",   "tokenize",
-                                            "detokenize", "render", "parse",      "convert",  "synth"};
+                                            "detokenize", "render", "parse",      "convert",  "pack",
+                                            "synth"};
 
 TEST(Frame, HelpListsEveryCommandAndEachHasExamples) {
   const Ran help = run({"help"});

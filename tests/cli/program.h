@@ -84,12 +84,14 @@ struct Ran {
 struct RunOptions {
   std::string input = {};  // what stands on standard input
   int64_t memory_kib = 0;  // ulimit -v
+  std::string cache = {};  // SONDE_CACHE; empty: none
   // Sent as soon as something stands on standard output; 0: none.
   int signal_after_output = 0;
 };
 
 inline Ran run(std::vector<std::string> args, const RunOptions& options = {}) {
   const Folder folder;
+  setenv("SONDE_CACHE", options.cache.c_str(), 1);
   write(folder / "in", options.input);
   args.insert(args.begin(), SONDE_PROGRAM);
   if (kAddressSpaceCanBeBound && options.memory_kib > 0) {

@@ -1,0 +1,176 @@
+// Packed weights in a cache file: the second start packs nothing and computes the same bits.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "model/packed_weights.h"
+#include "support/assets.h"
+#include "support/runner.h"
+
+namespace sonde::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Packed : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    std::string name = fs::temp_directory_path() / "sonde-packed-XXXXXX";
+    folder_ = mkdtemp(name.data());
+    cache_ = (folder_ / "cache").string();
+    source_ = (folder_ / "model.gguf").string();
+    fs::copy_file(golden("gguf/" + GetParam()), source_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  ModelOptions options() {
+    return {.exact = false,
+            .threads = 2,
+            .notice = [this](const std::string& line) { notices_.push_back(line); },
+            .cache = cache_,
+            .cache_least = 0};
+  }
+  Result<std::unique_ptr<Model>> load(const ModelOptions& options) {
+    notices_.clear();
+    SONDE_TRY(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(source_));
+    file_ = packed_path(*checkpoint, cache_);
+    return Model::load(checkpoint, options);
+  }
+  // Prompt and one token in the absorbed form.
+  static AlignedVector<float> logits(Model& model) {
+    Runner runner(model);
+    std::vector<int32_t> ids;
+    for (int i = 0; i < 20; ++i) ids.push_back(int32_t((i * 7919 + 13) % model.config().vocab_size));
+    AlignedVector<float> all = runner.feed(ids).logits;
+    const auto more = runner.feed(std::span(ids).first(1), true).logits;
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+  // Loads with the cache as it is now: it must be made again, give the right bits, and be there afterwards.
+  void expect_made_again(const AlignedVector<float>& want) {
+    auto model = load(options());
+    ASSERT_TRUE(model.ok()) << model.error().message();
+    EXPECT_EQ((*model)->packed().made, (*model)->packed().matrices);
+    EXPECT_EQ((*model)->packed().file, file_);
+    EXPECT_EQ(logits(**model), want);
+    auto again = load(options());
+    ASSERT_TRUE(again.ok()) << again.error().message();
+    EXPECT_EQ((*again)->packed().made, 0);
+    EXPECT_EQ(logits(**again), want);
+  }
+
+  fs::path folder_;
+  std::string cache_, source_, file_;
+  std::vector<std::string> notices_;
+};
+
+TEST_P(Packed, TheSecondStartPacksNothingAndGivesTheSameBits) {
+  ModelOptions in_memory = options();
+  in_memory.cache = "";
+  auto plain = load(in_memory);
+  ASSERT_TRUE(plain.ok()) << plain.error().message();
+  const auto want = logits(**plain);
+  const Model::Packed packed = (*plain)->packed();
+  EXPECT_GT(packed.matrices, 0);
+  EXPECT_EQ(packed.made, packed.matrices);
+  EXPECT_EQ(packed.file, "");
+  EXPECT_TRUE(notices_.empty());
+  EXPECT_FALSE(fs::exists(cache_));
+
+  expect_made_again(want);
+  auto kept = load(options());
+  ASSERT_TRUE(kept.ok());
+  EXPECT_EQ((*kept)->packed().matrices, packed.matrices);
+  EXPECT_EQ((*kept)->packed().bytes, packed.bytes);
+  EXPECT_TRUE(notices_.empty());
+  // Counted once: beside the model as mapped, or in it as owned.
+  EXPECT_EQ((*kept)->owned_bytes() + packed.bytes, (*plain)->owned_bytes());
+  EXPECT_EQ((*kept)->mapped_bytes() - packed.bytes, (*plain)->mapped_bytes());
+  EXPECT_EQ(std::distance(fs::directory_iterator(cache_), fs::directory_iterator()), 1);
+
+  ModelOptions verify = options();
+  verify.verify_cache = true;
+  auto verified = load(verify);
+  EXPECT_TRUE(verified.ok()) << verified.error().message();
+}
+
+TEST_P(Packed, WhatIsNotThisModelsIsMadeAgain) {
+  auto first = load(options());
+  ASSERT_TRUE(first.ok()) << first.error().message();
+  ASSERT_TRUE(fs::exists(file_));
+  const auto want = logits(**first);
+  const auto size = fs::file_size(file_);
+  const auto change = [&](std::streamoff at, char with) {
+    std::fstream(file_, std::ios::binary | std::ios::in | std::ios::out).seekp(at).put(with);
+  };
+
+  fs::resize_file(file_, size / 2);
+  expect_made_again(want);
+  change(20, '\x7f');
+  expect_made_again(want);
+  std::ofstream(file_, std::ios::trunc) << std::string(5000, '\0');  // as a half-written one begins
+  expect_made_again(want);
+
+  // A source that has changed, if only in its time.
+  fs::last_write_time(source_, fs::last_write_time(source_) + std::chrono::seconds(5));
+  expect_made_again(want);
+
+  // A sound file of this source that tells of other matrices.
+  auto checkpoint = Checkpoint::open(source_);
+  ASSERT_TRUE(checkpoint.ok());
+  auto counted = CacheFile::create(file_, packed_key(**checkpoint), 4096);
+  ASSERT_TRUE(counted.ok());
+  ASSERT_TRUE((*counted)->write(std::vector<std::byte>(4096)).ok());
+  ASSERT_TRUE((*counted)->commit(1, sha256("other")).ok());
+  expect_made_again(want);
+}
+
+TEST_P(Packed, AChangedByteIsFoundWhenAskedFor) {
+  ASSERT_TRUE(load(options()).ok());
+  std::fstream(file_, std::ios::binary | std::ios::in | std::ios::out).seekp(4096 + 40).put('\x55').put('\xaa');
+  ModelOptions verify = options();
+  verify.verify_cache = true;
+  const auto verified = load(verify);
+  ASSERT_FALSE(verified.ok());
+  EXPECT_EQ(verified.error().code, Code::kCorrupt);
+  fs::remove(file_);
+  const auto none = load(verify);
+  ASSERT_FALSE(none.ok());
+  EXPECT_EQ(none.error().code, Code::kNotFound);
+}
+
+TEST_P(Packed, WithoutRoomItIsMemoryAndOneNotice) {
+  std::ofstream(folder_ / "file") << "x";
+  cache_ = (folder_ / "file" / "cache").string();
+  auto model = load(options());
+  ASSERT_TRUE(model.ok()) << model.error().message();
+  EXPECT_EQ((*model)->packed().file, "");
+  EXPECT_EQ((*model)->packed().made, (*model)->packed().matrices);
+  EXPECT_EQ(notices_.size(), 1u);
+}
+
+TEST_P(Packed, SmallModelsAndTheExactPathLeaveTheCacheAlone) {
+  ModelOptions small = options();
+  small.cache_least = ModelOptions{}.cache_least;
+  ASSERT_TRUE(load(small).ok());
+  ModelOptions exact = options();
+  exact.exact = true;
+  auto model = load(exact);
+  ASSERT_TRUE(model.ok());
+  EXPECT_EQ((*model)->packed().bytes, 0);
+  EXPECT_FALSE(fs::exists(cache_));
+  EXPECT_TRUE(notices_.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Files, Packed,
+                         testing::Values("v2-lite-joined.Q8_0.gguf", "v2-lite-split.Q8_0.gguf", "qwen3-wide.Q6_K.gguf"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::erase_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); });
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace sonde::test
