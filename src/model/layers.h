@@ -50,7 +50,7 @@ class Loader {
   Result<Matrix> table(const std::string& name, int64_t rows, int64_t cols);
   Status pack(Matrix& matrix);
   // A matrix of its own from values [rows, cols] that `make` writes, if they are needed: as they are in the exact path
-  // (`owned` keeps them), else packed as Q8_0.
+  // (`owned` keeps them), else rounded to F16.
   Result<Matrix> values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
                         std::vector<AlignedVector<float>>& owned);
   Result<std::vector<float>> vector(const std::string& name, int64_t count);

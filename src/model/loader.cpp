@@ -42,7 +42,7 @@ Status Loader::pack(Matrix& m) {
 
 Result<Matrix> Loader::values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
                               std::vector<AlignedVector<float>>& owned) {
-  if (packed_ != nullptr && cols % 32 == 0) return packed_->add_values(rows, cols, make);
+  if (packed_ != nullptr) return packed_->add_values(rows, cols, make);
   make(owned.emplace_back(std::size_t(rows * cols)).data());
   Matrix m;
   m.type = f32(), m.data = reinterpret_cast<const std::byte*>(owned.back().data());

@@ -63,8 +63,9 @@ Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeig
 }
 
 // The place of the next matrix, which is `stored` in the checkpoint.
-Result<int64_t> PackedWeights::take(const Matrix& w, std::span<const std::byte> stored) {
-  const int64_t at = bytes_, bytes = whole_pages(packed_bytes(w));
+Result<int64_t> PackedWeights::take(const Matrix& w, int64_t bytes, std::span<const std::byte> stored) {
+  const int64_t at = bytes_;
+  bytes = whole_pages(bytes);
   if (mode_ != Mode::kCount && bytes > limit_ - at)
     return Error{Code::kCorrupt, "the packed weights are more than was counted", file(),
                  std::to_string(limit_) + " bytes", "", ""};
@@ -90,30 +91,33 @@ Status PackedWeights::fill(const Matrix& w, int64_t at) {
     const int64_t count = std::min(rows, w.rows - first), size = (count + kRows - 1) / kRows * strip;
     piece_.resize(std::size_t(std::max<int64_t>(size, int64_t(piece_.size()))));
     SONDE_CHECK(pack_rows(*pool_, w, first, count, piece_.data()));
-    const std::byte* old = base_ + at + first / kRows * strip;
-    if (mode_ == Mode::kCompare) {
-      if (std::memcmp(piece_.data(), old, std::size_t(size)) == 0) continue;
-      return Error{Code::kCorrupt, "the cache file holds other bytes than packing gives", file(), "",
-                   fmt::format("rows {} to {}", first, first + count - 1), "remove it, and it is made again"};
-    }
-    if (Status written = file_->write(std::span(piece_).first(std::size_t(size))); !written.ok()) {
-      file_failed_ = true;
-      return written;
-    }
+    SONDE_CHECK(put(std::span(piece_).first(std::size_t(size)), at + first / kRows * strip));
   }
-  if (mode_ == Mode::kWrite) {
-    const std::byte zeros[kPage] = {};
-    if (Status written = file_->write(std::span(zeros).first(std::size_t(whole_pages(bytes) - bytes))); !written.ok()) {
-      file_failed_ = true;
-      return written;
-    }
-  }
-  return {};
+  return fill_page(bytes);
+}
+
+// Bytes of a matrix, which belong at `at`.
+Status PackedWeights::put(std::span<const std::byte> bytes, int64_t at) {
+  if (mode_ == Mode::kMemory) std::memcpy(memory_ + at, bytes.data(), bytes.size());
+  if (mode_ == Mode::kCompare && std::memcmp(bytes.data(), base_ + at, bytes.size()) != 0)
+    return Error{Code::kCorrupt, "the cache file holds other bytes than packing gives", file(), "",
+                 fmt::format("in bytes {} to {} of the weights", at, at + int64_t(bytes.size()) - 1),
+                 "remove it, and it is made again"};
+  if (mode_ != Mode::kWrite) return {};
+  Status written = file_->write(bytes);
+  file_failed_ = !written.ok();
+  return written;
+}
+
+// What follows a matrix of so many bytes up to the next page.
+Status PackedWeights::fill_page(int64_t bytes) {
+  const std::byte zeros[kPage] = {};
+  return mode_ == Mode::kWrite ? put(std::span(zeros).first(std::size_t(whole_pages(bytes) - bytes)), 0) : Status{};
 }
 
 Status PackedWeights::add(Matrix& w) {
   if (packed_bytes(w) == 0) return {};
-  SONDE_TRY(const int64_t at, take(w, {w.data, std::size_t(w.bytes())}));
+  SONDE_TRY(const int64_t at, take(w, packed_bytes(w), {w.data, std::size_t(w.bytes())}));
   if (mode_ == Mode::kCount) return {};
   if (packs()) {
     SONDE_CHECK(fill(w, at));
@@ -125,19 +129,19 @@ Status PackedWeights::add(Matrix& w) {
 
 Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, const std::function<void(float*)>& make) {
   static constexpr std::byte kNothing{};
-  const Type* type = type_by_name("Q8_0");
   Matrix m;
-  m.type = type, m.data = &kNothing, m.rows = rows, m.cols = cols, m.row_bytes = type->row_bytes(cols);
-  SONDE_TRY(const int64_t at, take(m, {}));
+  m.type = f16(), m.data = &kNothing, m.rows = rows, m.cols = cols, m.row_bytes = m.type->row_bytes(cols);
+  SONDE_TRY(const int64_t at, take(m, m.bytes(), {}));
   if (packs()) {
     AlignedVector<float> values(std::size_t(rows * cols));
-    AlignedVector<std::byte> stored(std::size_t(m.bytes()));
+    piece_.resize(std::max(std::size_t(m.bytes()), piece_.size()));
     make(values.data());
-    type->pack(values.data(), rows * cols / type->block, stored.data());
-    m.data = stored.data();
-    SONDE_CHECK(fill(m, at));
+    m.type->pack(values.data(), rows * cols, piece_.data());
+    ++made_;
+    SONDE_CHECK(put(std::span(piece_).first(std::size_t(m.bytes())), at));
+    SONDE_CHECK(fill_page(m.bytes()));
   }
-  if (mode_ != Mode::kCount) use_packed(m, base_ + at), m.data = base_ + at;  // not as stored: nothing may unpack it
+  if (mode_ != Mode::kCount) m.data = base_ + at;
   return m;
 }
 

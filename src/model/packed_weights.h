@@ -39,8 +39,7 @@ class PackedWeights {
   // Packs w where its type has a packed form; else leaves it as it is. Errors: kCorrupt (a scale that is not finite, a
   // file that holds something else), kIo and kTooLarge (the file).
   Status add(Matrix& w);
-  // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to Q8_0; cols
-  // must be a multiple of 32.
+  // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to F16.
   Result<Matrix> add_values(int64_t rows, int64_t cols, const std::function<void(float*)>& make);
   // After the last: a new file gets its name; kCorrupt where an old one holds other matrices than these.
   Status finish();
@@ -56,7 +55,9 @@ class PackedWeights {
  private:
   enum class Mode { kCount, kMemory, kWrite, kRead, kCompare };
   PackedWeights(Mode mode, std::unique_ptr<CacheFile> file, int threads);
-  Result<int64_t> take(const Matrix& w, std::span<const std::byte> stored);
+  Result<int64_t> take(const Matrix& w, int64_t bytes, std::span<const std::byte> stored);
+  Status put(std::span<const std::byte> bytes, int64_t at);
+  Status fill_page(int64_t bytes);
   Status fill(const Matrix& w, int64_t at);
 
   const Mode mode_;

@@ -58,7 +58,7 @@ std::vector<double> parts_of(const Matrix& w, int64_t r) {
     for (int64_t b = 0; b < w.cols / Q::kBlock; ++b) {
       q::Split split;
       Q::split(w.data + r * w.row_bytes + b * Q::kBytes, split);
-      const double d = S::kE8m0 ? double(q::MXFP4::half_e8m0(uint8_t(split.d))) : double(q::half_to_float(split.d));
+      const double d = S::kE8m0 ? double(q::half_e8m0(uint8_t(split.d))) : double(q::half_to_float(split.d));
       for (int k = 0; k < Q::kBlock; ++k) {
         int code = int(split.codes[k]) - S::kZero;
         if constexpr (S::kTable != nullptr) code = S::kTable[split.codes[k]];

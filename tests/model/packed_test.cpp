@@ -166,8 +166,8 @@ TEST_P(Packed, SmallModelsAndTheExactPathLeaveTheCacheAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Files, Packed,
                          testing::Values("v2-lite-joined.Q8_0.gguf", "v2-lite-split.Q8_0.gguf", "qwen3-wide.Q6_K.gguf"),
-                         [](const auto& info) {
-                           std::string name = info.param;
+                         [](const auto& file) {
+                           std::string name = file.param;
                            std::erase_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); });
                            return name;
                          });

@@ -93,7 +93,7 @@ struct StripReader {
     Block b{zero(), zero()};
     if constexpr (S::kE8m0) {
       float d[16];
-      for (int r = 0; r < 16; ++r) d[r] = q::MXFP4::half_e8m0(w[r]);
+      for (int r = 0; r < 16; ++r) d[r] = q::half_e8m0(w[r]);
       b.d = load(d);
     } else {
       b.d = load(reinterpret_cast<const Half*>(w));

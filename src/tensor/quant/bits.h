@@ -86,4 +86,7 @@ inline float e8m0_to_float(uint8_t b) {
   return float_of(b == 0xFF ? 0x7FC00000u : bits);
 }
 
+// Half of that, for tables that hold twice the values: 2^(b - 128).
+inline float half_e8m0(uint8_t b) { return float_of(b < 2 ? 0x00200000u << b : uint32_t(b - 1) << 23); }
+
 }  // namespace sonde::quant::SONDE_ISA

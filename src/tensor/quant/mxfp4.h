@@ -49,9 +49,6 @@ struct MXFP4 {
       for (int j = 0; j < 16; ++j) p[1 + j] = uint8_t(code(x[j]) | code(x[j + 16]) << 4);
     }
   }
-
-  // Half of the scale's value, because the table holds twice e2m1's: 2^(e - 128).
-  static float half_e8m0(uint8_t e) { return float_of(e < 2 ? 0x00200000u << e : uint32_t(e - 1) << 23); }
 };
 
 }  // namespace sonde::quant::SONDE_ISA
