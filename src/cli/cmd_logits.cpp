@@ -131,7 +131,7 @@ Run setup(Args& args) {
 
 extern const Command cmd_logits = {
     "logits", "MODEL --ids 1,2,3 --out FILE.safetensors [--hidden] [--force]",
-    "logits, hidden states and chosen experts of given ids",
+    "logits, hidden states and chosen experts of given ids, always on the exact path",
     "  sonde logits model.gguf --ids 0,19923,3 --out logits.safetensors\n"
     "  sonde logits DeepSeek-V2-Lite/ --ids @ids.txt --out all.safetensors --hidden\n"
     "  sonde tokenize m.gguf --text Hello --bos | sonde logits m.gguf --ids - --out l.safetensors\n",

@@ -115,7 +115,9 @@ void RunFlags::declare(Args& args) {
   args.option("-c,--context", context,
               "tokens a sequence may hold (default: the model's own, as far as memory allows)");
   args.option("--dialect", dialect, "chat dialect, where the model's own is unknown or another is wanted");
-  args.flag("--exact", exact, "the exact path: F32 activations on the weights as stored");
+  args.flag("--exact", exact,
+            "the exact path: F32 activations on the weights as stored, an F32 cache (default: the fast one, bytes on packed "
+            "weights and a BF16 cache)");
   args.flag("--reproducible", reproducible, "one form of attention throughout: the same bits however the work is cut");
   args.option(
       "--draft", draft,

@@ -38,7 +38,7 @@ const Command* const kCommands[] = {SONDE_COMMANDS(SONDE_ENTRY)};
 
 int help(std::FILE* to) {
   std::fputs(
-      "Sonde runs DeepSeek-class models from the files as published, exactly, on a CPU.\n\n"
+      "Sonde runs DeepSeek-class models on a CPU from the files as published: fast, or exactly with --exact.\n\n"
       "Usage: sonde COMMAND [flags]\n\nCommands:\n",
       to);
   for (const Command* command : kCommands) std::fprintf(to, "  %-12s %s\n", command->name, command->summary);
