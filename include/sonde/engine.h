@@ -32,6 +32,7 @@ struct EngineOptions {
   int64_t kv_bytes = 0;          // memory for the cache; 0: planned from what is free
   bool prefix_cache = true;      // reuse pages of equal beginnings
   bool exact = false;            // F32 activations on the weights as stored; else bytes on packed weights, a BF16 cache
+  int64_t fast_from = 0;         // files of fewer bytes run exactly all the same: small models are quick, and feel rounding most
   bool reproducible = false;     // one form of attention throughout: equal bits everywhere, slower prefill with MLA
   int draft = -1;                // tokens guessed ahead and checked together; never changes an answer. -1: as many as pay; 0: none; k: at most k
   std::string dialect = {};      // empty: the checkpoint's own

@@ -186,7 +186,7 @@ Result<int> inspect(const Options& options) {
   }
 
   const Result<ModelConfig> config = ModelConfig::from_json(checkpoint.config());
-  const Survey s = survey(checkpoint, config.ok() ? &*config : nullptr, {.exact = false});
+  const Survey s = survey(checkpoint, config.ok() ? &*config : nullptr, {.exact = checkpoint.file_bytes() < kFastFrom});
   const Result<ModelConfig> runs = can_run(checkpoint);
   Json json = report(checkpoint, s, config, runs);
   json["tokenizer"] = tokenizer_json(model.tokenizer.get());

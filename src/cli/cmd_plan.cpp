@@ -37,7 +37,7 @@ Result<int> plan(const Options& options) {
   Result<ModelConfig> read = ModelConfig::from_json(checkpoint->config());
   if (!read.ok()) return std::move(read).error().in(path);
   const ModelConfig& config = *read;
-  const Survey s = survey(*checkpoint, &config, {.exact = false});
+  const Survey s = survey(*checkpoint, &config, {.exact = checkpoint->file_bytes() < kFastFrom});
   if (s.tensors == 0)
     return Error{.code = Code::kInvalid, .what = "there are no weights, only a vocabulary", .where = path};
 

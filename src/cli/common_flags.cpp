@@ -116,8 +116,8 @@ void RunFlags::declare(Args& args) {
               "tokens a sequence may hold (default: the model's own, as far as memory allows)");
   args.option("--dialect", dialect, "chat dialect, where the model's own is unknown or another is wanted");
   args.flag("--exact", exact,
-            "the exact path: F32 activations on the weights as stored, an F32 cache (default: the fast one, bytes on packed "
-            "weights and a BF16 cache)");
+            "the exact path: F32 activations on the weights as stored, an F32 cache (the default below 256 MiB)");
+  args.flag("--fast", fast, "the fast path: bytes on packed weights, a BF16 cache (the default from 256 MiB on)");
   args.flag("--reproducible", reproducible, "one form of attention throughout: the same bits however the work is cut");
   args.option(
       "--draft", draft,
@@ -140,6 +140,7 @@ void RunFlags::declare(Args& args) {
 Status RunFlags::check() const {
   if (threads < 0 || threads > 4096)
     return usage_mistake(fmt::format("--threads {} is out of range 1 to 4096", threads));
+  if (exact && fast) return usage_mistake("--exact and --fast exclude each other");
   if (context < 0) return usage_mistake(fmt::format("--context {} is negative", context));
   if (!draft_option(draft))
     return usage_mistake(fmt::format("--draft {} is none of auto, off and 1 to {}", draft, kMostDrafts));
@@ -156,6 +157,7 @@ EngineOptions RunFlags::engine_options() const {
   options.dialect = dialect;
   options.draft = draft_option(draft).value_or(0);
   options.exact = exact;
+  options.fast_from = fast ? 0 : kFastFrom;
   return options;
 }
 

@@ -20,12 +20,16 @@ struct ModelFlags {
   Result<std::string> path_or_embedded() const;  // the embedded default where neither is, said on stderr
 };
 
+// Files of fewer bytes run exactly unless --fast is given: they are quick all the same, and rounding moves small models
+// most.
+inline constexpr int64_t kFastFrom = int64_t{256} << 20;
+
 struct RunFlags {
   int threads = 0;
   int64_t context = 0;
   std::string dialect;
   std::string draft = "auto";  // "auto", "off" or a number
-  bool exact = false, reproducible = false;
+  bool exact = false, fast = false, reproducible = false;
   std::optional<double> temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
   std::optional<int> top_k;
   std::optional<uint64_t> seed;
@@ -35,6 +39,7 @@ struct RunFlags {
   void declare(Args& args);
   Status check() const;  // what the command line alone can tell
   EngineOptions engine_options() const;
+  bool exact_for(int64_t file_bytes) const { return exact || (!fast && file_bytes < kFastFrom); }
   // `defaults` with what was given on the command line.
   Result<SamplingOptions> sampling(SamplingOptions defaults) const;
 };

@@ -15,7 +15,7 @@ Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags) 
   DirectModel direct;
   SONDE_TRY(auto checkpoint, Checkpoint::open(path));
   direct.checkpoint = std::move(checkpoint);
-  const ModelOptions options{.exact = flags.exact,
+  const ModelOptions options{.exact = flags.exact_for(direct.checkpoint->file_bytes()),
                              .threads = flags.threads,
                              .progress = packing_progress(),
                              .notice = [](const std::string& line) { notice(line); },

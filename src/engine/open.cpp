@@ -10,6 +10,7 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, EngineOpti
   EngineParts parts;
   SONDE_TRY(std::shared_ptr<const Checkpoint> checkpoint, Checkpoint::open(path));
   parts.checkpoint = checkpoint;
+  options.exact = options.exact || checkpoint->file_bytes() < options.fast_from;
   SONDE_TRY(parts.model, Model::load(checkpoint, {.exact = options.exact,
                                                    .threads = options.threads,
                                                    .progress = options.progress,
