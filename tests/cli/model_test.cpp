@@ -37,7 +37,7 @@ TEST(Inspect, TellsWhatTheEmbeddedModelIs) {
   EXPECT_EQ(j["parameters"].get<int64_t>() + j["mtp_parameters"].get<int64_t>(), values);
   EXPECT_LT(j["active_parameters"], j["parameters"]);
   // Latent 64 and rotary 16 values in each of 5 layers and the MTP layer.
-  EXPECT_EQ(j["memory"]["kv_bytes_per_token"], 6 * (64 + 16) * 2);
+  EXPECT_EQ(j["memory"]["kv_bytes_per_token"], 6 * (64 + 16) * 4);
   const Ran text = run({"inspect", mini()});
   EXPECT_EQ(text.code, 0);
   EXPECT_NE(text.out.find("deepseek-r1"), std::string::npos);
