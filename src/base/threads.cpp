@@ -7,11 +7,11 @@
 
 #include <atomic>
 #include <climits>
-#include <ctime>
 #include <thread>
 #include <vector>
 
 #include "base/cgroup.h"
+#include "base/profile.h"
 
 namespace sonde {
 namespace {
@@ -33,12 +33,6 @@ void relax() {
 #endif
 }
 
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
-}
-
 constexpr int64_t kAwakeSpinNs = 5'000'000;  // a worker between two regions while an Awake lives
 constexpr int64_t kJoinSpinNs = 1'000'000;   // the caller, for the last worker
 constexpr int64_t kYieldAfterNs = 50'000;    // from here on the spinner offers its processor to others
@@ -52,7 +46,7 @@ bool spin(int64_t bound_ns, Ready&& ready, May&& may) {
       if (ready()) return true;
       relax();
     }
-    const int64_t now = now_ns();
+    const int64_t now = Profile::now_ns();
     if (start == 0) start = now;
     if (now - start > bound_ns) break;
     if (now - start > kYieldAfterNs) sched_yield();
@@ -92,6 +86,14 @@ struct ThreadPool::State {
     }
   }
 
+  void join() {
+    const auto done = [&] { return remaining.load(std::memory_order_acquire) == 0; };
+    if (spin(kJoinSpinNs, done, [] { return true; })) return;
+    caller_sleeps.store(true);
+    for (uint32_t left; (left = remaining.load()) != 0;) futex_wait(remaining, left);
+    caller_sleeps.store(false);
+  }
+
   void advance() {
     epoch.fetch_add(1);
     if (sleepers.load() > 0) futex_wake_all(epoch);
@@ -119,11 +121,9 @@ void ThreadPool::run_erased(void (*f)(void*, int), void* context) {
   s.remaining.store(uint32_t(s.workers.size()), std::memory_order_relaxed);
   s.advance();
   f(context, 0);
-  const auto done = [&] { return s.remaining.load(std::memory_order_acquire) == 0; };
-  if (spin(kJoinSpinNs, done, [] { return true; })) return;
-  s.caller_sleeps.store(true);
-  for (uint32_t left; (left = s.remaining.load()) != 0;) futex_wait(s.remaining, left);
-  s.caller_sleeps.store(false);
+  const int64_t start = profile_ != nullptr ? Profile::now_ns() : 0;
+  s.join();
+  if (profile_ != nullptr) profile_->waited(Profile::now_ns() - start);
 }
 
 void ThreadPool::reset_counter() { state_->counter.store(0, std::memory_order_relaxed); }

@@ -8,6 +8,8 @@
 
 namespace sonde {
 
+class Profile;
+
 class ThreadPool {
  public:
   // `threads` counts the calling thread; 1 means no workers. 0: as many as the process may use (affinity and cgroup).
@@ -17,6 +19,10 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
 
   int size() const;
+
+  // What is told how long the caller waits for the others, and where users of the pool note what they do; null: nobody.
+  Profile* profile() const { return profile_; }
+  void profile(Profile* to) { profile_ = to; }
 
   // Calls f(thread) once for every thread in [0, size()); returns when all have finished. f must not throw.
   // One caller at a time; not reentrant.
@@ -70,6 +76,7 @@ class ThreadPool {
 
   struct State;
   std::unique_ptr<State> state_;
+  Profile* profile_ = nullptr;
 };
 
 // Processors that this process may use: the smaller of its affinity mask and the cgroup's CPU quota (rounded up), at least 1.

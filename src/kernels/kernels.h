@@ -50,6 +50,8 @@ struct Product {
   Matrix up = {};
 };
 void matmul(ThreadPool& pool, std::span<const Product> products);
+// Whether p is multiplied in integers.
+bool in_integers(const Product& p);
 
 // dot() as defined above.
 float dot(const float* a, const float* b, int64_t n);

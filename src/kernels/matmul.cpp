@@ -3,6 +3,7 @@
 #include <iterator>
 
 #include "base/memory.h"
+#include "base/profile.h"
 #include "kernels/kernels.h"
 #include "kernels/scratch.h"
 #include "kernels/table.h"
@@ -21,8 +22,7 @@ MatmulTask task_of(const Product& p) {
   t.type = index_of(w.type);
   t.unpack = kernels::table().unpack[t.type];
   t.data = w.data;
-  t.rows = w.rows, t.cols = w.cols, t.row_bytes = w.row_bytes;
-  t.block = w.type->block, t.block_bytes = w.type->bytes;
+  t.rows = w.rows, t.cols = w.cols, t.row_bytes = w.row_bytes, t.block = w.type->block, t.block_bytes = w.type->bytes;
   if (w.scales != nullptr) {
     t.scales = w.scales;
     t.unpack_scale = kernels::table().unpack[index_of(w.scale_type)];
@@ -114,6 +114,7 @@ void matmul_gated_exact(ThreadPool& pool, std::span<const Product> products) {
   }
   matmul_exact(pool, plain);
   at = ups.data();
+  const Profile::Scope scope(pool.profile(), "silu");
   for (const Product& p : products) {
     pool.split(p.m, std::max<int64_t>(1, kSmall / p.w.rows), [&](int64_t begin, int64_t end, int) {
       for (int64_t i = begin; i < end; ++i) {
@@ -131,10 +132,6 @@ using kernels::StripType;
 
 const StripType& strip_type(const Matrix& w) { return kernels::table().strips[index_of(w.type)]; }
 bool in_integers(const Matrix& w) { return w.packed != nullptr || w.by_values; }
-bool in_integers(const Product& p) {
-  return in_integers(p.w) && (!p.up || (in_integers(p.up) && p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed)));
-}
-
 // Products of equal x share its bytes, where their types want the same.
 class RoundedInputs {
  public:
@@ -155,6 +152,7 @@ class RoundedInputs {
   const std::byte* at(std::size_t i) const { return inputs_[i].out; }
 
   void round(ThreadPool& pool) {
+    const Profile::Scope scope(pool.profile(), "rounding of x");
     const kernels::KernelTable& table = kernels::table();
     Units tiles(int64_t(inputs_.size()));
     int64_t bytes = 0, values = 0;
@@ -256,6 +254,10 @@ void matmul_integers(ThreadPool& pool, std::span<const Product> products) {
 }
 
 }  // namespace
+
+bool in_integers(const Product& p) {
+  return in_integers(p.w) && (!p.up || (in_integers(p.up) && p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed)));
+}
 
 void matmul(ThreadPool& pool, std::span<const Product> products) {
   const auto count = [&](auto&& f) { return std::count_if(products.begin(), products.end(), f); };

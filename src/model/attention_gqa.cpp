@@ -28,12 +28,15 @@ class GroupedQueryAttention final : public Attention {
         {k_proj, x, rows, c_.hidden_size, kv, step.record, bias(k_bias)},
         {v_proj, x, rows, c_.hidden_size, kv + key_heads * d, step.record, bias(v_bias)},
     };
-    step.multiply(products);
+    step.multiply("q/k/v", products);
 
-    each_row(step.pool, rows, [&](int64_t r) {
-      for (int64_t h = 0; h < heads; ++h) prepare(step, r, q + (r * heads + h) * d, q_norm);
-      for (int64_t h = 0; h < key_heads; ++h) prepare(step, r, kv + r * step.record + h * d, k_norm);
-    });
+    {
+      const auto scope = step.timed("rotate");
+      each_row(step.pool, rows, [&](int64_t r) {
+        for (int64_t h = 0; h < heads; ++h) prepare(step, r, q + (r * heads + h) * d, q_norm);
+        for (int64_t h = 0; h < key_heads; ++h) prepare(step, r, kv + r * step.record + h * d, k_norm);
+      });
+    }
 
     const bool apart = !step.exact();
     step.write_records(kv, apart ? 2 * key_heads : 1);
@@ -56,8 +59,8 @@ class GroupedQueryAttention final : public Attention {
                                .page_tokens = kPageTokens,
                                .scale = float(1.0 / std::sqrt(double(d))),
                                .type = step.type};
-    attention(step.pool, shape, attend);
-    step.multiply({o_proj, out, rows, heads * d, y, c_.hidden_size});
+    step.attend(shape, attend, step.record);
+    step.multiply("o", {o_proj, out, rows, heads * d, y, c_.hidden_size});
   }
 
  private:

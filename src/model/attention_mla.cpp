@@ -48,27 +48,29 @@ class LatentAttention final : public Attention {
       float* c_q = scratch.get(scratch.d, rows * lora);
       const Product products[] = {{q_a_proj, x, rows, hidden, c_q, lora},
                                   {kv_a_proj, x, rows, hidden, latent, step.record}};
-      step.multiply(products);
-      rms_norm(step.pool, c_q, lora, q_a_layernorm.data(), float(c_.rms_norm_eps), c_q, lora, rows, lora);
-      step.multiply({q_b_proj, c_q, rows, lora, q, q_width});
+      step.multiply("q_a, latent", products);
+      step.norm(c_q, lora, q_a_layernorm, c_.rms_norm_eps, c_q, lora, rows);
+      step.multiply("q_b", {q_b_proj, c_q, rows, lora, q, q_width});
     } else {
       const Product products[] = {{q_proj, x, rows, hidden, q, q_width},
                                   {kv_a_proj, x, rows, hidden, latent, step.record}};
-      step.multiply(products);
+      step.multiply("q, latent", products);
     }
     // The latent is cached after its norm, k_pe after its rotation.
-    rms_norm(step.pool, latent, step.record, kv_a_layernorm.data(), float(c_.rms_norm_eps), latent, step.record, rows,
-             rank);
-    each_row(step.pool, rows, [&](int64_t r) {
-      step.rotate(r, latent + r * step.record + rank, /*halves=*/false);
-      for (int64_t h = 0; h < heads; ++h) step.rotate(r, q + r * q_width + h * (nope + rope) + nope, /*halves=*/false);
-    });
+    step.norm(latent, step.record, kv_a_layernorm, c_.rms_norm_eps, latent, step.record, rows);
+    {
+      const auto scope = step.timed("rotate");
+      each_row(step.pool, rows, [&](int64_t r) {
+        step.rotate(r, latent + r * step.record + rank, /*halves=*/false);
+        for (int64_t h = 0; h < heads; ++h) step.rotate(r, q + r * q_width + h * (nope + rope) + nope, /*halves=*/false);
+      });
+    }
     step.write_records(latent);
 
     absorbed(step, scratch, q, out);
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
       if (!step.chunks[chunk].absorbed) expanded(step, scratch, chunk, q, out);
-    step.multiply({o_proj, out, rows, heads * c_.v_head_dim, y, hidden});
+    step.multiply("o", {o_proj, out, rows, heads * c_.v_head_dim, y, hidden});
   }
 
  private:
@@ -105,7 +107,7 @@ class LatentAttention final : public Attention {
     for (int64_t h = 0; h < heads; ++h)
       products.push_back(
           {key_transposed[std::size_t(h)], q_nope + h * nope, n, heads * nope, queries + h * width, heads * width});
-    step.multiply(products);
+    step.multiply("keys of latents", products);
     const AttentionShape shape{.heads = heads,
                                .key_heads = 1,
                                .key_dim = width,
@@ -118,12 +120,12 @@ class LatentAttention final : public Attention {
                                .page_tokens = kPageTokens,
                                .scale = scale_,
                                .type = step.type};
-    attention(step.pool, shape, attend);
+    step.attend(shape, attend, width);
     float* o = scratch.get(scratch.f, n * heads * v);
     products.clear();
     for (int64_t h = 0; h < heads; ++h)
       products.push_back({value[std::size_t(h)], z + h * rank, n, heads * rank, o + h * v, heads * v});
-    step.multiply(products);
+    step.multiply("values of latents", products);
     each_row(step.pool, n, [&](int64_t r) {
       std::memcpy(out + rows[std::size_t(r)] * heads * v, o + r * heads * v, std::size_t(heads * v) * sizeof(float));
     });
@@ -157,7 +159,8 @@ class LatentAttention final : public Attention {
           products.push_back({key[std::size_t(first + h)], latents, n, step.record, head, record});
           products.push_back({value[std::size_t(first + h)], latents, n, step.record, head + key_width, record});
         }
-        step.multiply(products);
+        step.multiply("keys, values of latents", products);
+        const auto scope = step.timed("expanded cache");
         each_row(step.pool, count * n, [&](int64_t i) {
           float* head = floats + i * record;
           std::memcpy(head + nope, latents + i % n * step.record + rank, std::size_t(rope) * sizeof(float));
@@ -185,7 +188,7 @@ class LatentAttention final : public Attention {
                                  .page_tokens = length,
                                  .scale = scale_,
                                  .type = step.type};
-      attention(step.pool, shape, attend);
+      step.attend(shape, attend, count * record);
     }
   }
 

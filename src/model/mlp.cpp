@@ -11,8 +11,8 @@ class Mlp final : public FeedForward {
     const int64_t rows = step.rows, width = gate_proj.rows, hidden = gate_proj.cols;
     float* gated = scratch.get(scratch.a, rows * width);
     const Product product{gate_proj, x, rows, hidden, gated, width, nullptr, up_proj};
-    step.multiply(product);
-    step.multiply({down_proj, gated, rows, width, y, hidden});
+    step.multiply("gate+up", product);
+    step.multiply("down", {down_proj, gated, rows, width, y, hidden});
   }
 };
 

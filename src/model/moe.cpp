@@ -105,12 +105,15 @@ class MixtureOfExperts final : public FeedForward {
     const int64_t width = c_.moe_intermediate_size, shared_width = shared.gate_proj ? shared.gate_proj.rows : 0;
 
     float* logits = scratch.get(scratch.a, rows * n);
-    matmul(step.pool, gate, x, rows, hidden, logits, n);
+    step.multiply("router", {gate, x, rows, hidden, logits, n});
     std::vector<Choice> choices(std::size_t(rows * k));
-    step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
-      std::vector<double> scores(std::size_t(n), 0.0), pick;
-      for (int64_t r = begin; r < end; ++r) gate_rule.choose(logits + r * n, scores, pick, choices.data() + r * k);
-    });
+    {
+      const auto scope = step.timed("choice of experts");
+      step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
+        std::vector<double> scores(std::size_t(n), 0.0), pick;
+        for (int64_t r = begin; r < end; ++r) gate_rule.choose(logits + r * n, scores, pick, choices.data() + r * k);
+      });
+    }
     if (step.experts) {
       step.experts->clear();
       for (const Choice& choice : choices) step.experts->push_back(choice.expert);
@@ -127,8 +130,12 @@ class MixtureOfExperts final : public FeedForward {
     float* gathered = scratch.get(scratch.b, slots * hidden);
     float* gates = scratch.get(scratch.c, slots * width + rows * shared_width);
     float* outs = scratch.get(scratch.e, (slots + rows) * hidden);
-    for (int64_t i = 0; i < slots; ++i)
-      std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden, std::size_t(hidden) * sizeof(float));
+    {
+      const auto scope = step.timed("gathering of x");
+      for (int64_t i = 0; i < slots; ++i)
+        std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden,
+                    std::size_t(hidden) * sizeof(float));
+    }
 
     std::vector<Product> products;
     const auto each = [&](auto&& f) {
@@ -141,17 +148,18 @@ class MixtureOfExperts final : public FeedForward {
     };
     each([&](const Expert& e, int64_t at, int64_t m) { gated(e, gathered + at * hidden, m, gates + at * width); });
     if (shared_width) gated(shared, x, rows, gates + slots * width);
-    step.multiply(products);
+    step.multiply(shared_width ? "experts, shared gate+up" : "experts gate+up", products);
     products.clear();
     const auto down = [&](const Expert& e, const float* in, int64_t m, float* out) {
       products.push_back({e.down_proj, in, m, e.down_proj.cols, out, hidden});
     };
     each([&](const Expert& e, int64_t at, int64_t m) { down(e, gates + at * width, m, outs + at * hidden); });
     if (shared_width) down(shared, gates + slots * width, rows, outs + slots * hidden);
-    step.multiply(products);
+    step.multiply(shared_width ? "experts, shared down" : "experts down", products);
 
     // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this
     // row.
+    const auto scope = step.timed("sum of experts");
     step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
         float* to = y + r * hidden;

@@ -3,9 +3,11 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "base/memory.h"
+#include "base/profile.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
@@ -51,8 +53,18 @@ struct Step {
     }
   }
 
-  void multiply(std::span<const Product> products) const { matmul(pool, products); }
-  void multiply(const Product& product) const { matmul(pool, std::span(&product, 1)); }
+  // `what` names the operation in a profile.
+  Profile::Scope timed(std::string_view what) const { return {pool.profile(), what}; }
+  void multiply(std::string_view what, std::span<const Product> products) const;
+  void multiply(std::string_view what, const Product& product) const { multiply(what, std::span(&product, 1)); }
+  // rms_norm() over the first weight.size() values of rows with these strides.
+  void norm(const float* x, int64_t ldx, const std::vector<float>& weight, double eps, float* y, int64_t ldy,
+            int64_t count) const {
+    const auto scope = timed("norms");
+    rms_norm(pool, x, ldx, weight.data(), float(eps), y, ldy, count, int64_t(weight.size()));
+  }
+  // `values`: that a token of the cache holds for these heads. Rows of one sequence follow each other and share `pages`.
+  void attend(const AttentionShape& shape, std::span<const AttentionRow> attending, int64_t values) const;
 
   // Turns one head vector of a row to the row's position.
   void rotate(int64_t row, float* x, bool halves) const {

@@ -45,7 +45,7 @@ class Transformer final : public Model {
     const int64_t hidden = config_.hidden_size;
     float* h = scratch_.get(hidden_, step.rows * hidden);
     for (std::size_t c = 0; c < chunks.size(); ++c)
-      embed(embed_tokens_, chunks[c].tokens, h + step.first_row[c] * hidden);
+      embed(step, embed_tokens_, chunks[c].tokens, h + step.first_row[c] * hidden);
     if (probe) probe->hidden.clear(), probe->experts.assign(blocks_.size(), {}), keep(*probe, h, step.rows);
 
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
@@ -66,9 +66,9 @@ class Transformer final : public Model {
     const int64_t rows = int64_t(wanted.size());
     out.final.resize(std::size_t(rows * hidden)), out.logits.resize(std::size_t(rows * config_.vocab_size));
     for (int64_t r = 0; r < rows; ++r)
-      rms_norm(pool, h + wanted[std::size_t(r)] * hidden, hidden, norm_.data(), eps(), out.final.data() + r * hidden,
-               hidden, 1, hidden);
-    if (rows) matmul(pool, lm_head_, out.final.data(), rows, hidden, out.logits.data(), config_.vocab_size);
+      step.norm(h + wanted[std::size_t(r)] * hidden, hidden, norm_, eps(), out.final.data() + r * hidden, hidden, 1);
+    if (rows)
+      step.multiply("head", {lm_head_, out.final.data(), rows, hidden, out.logits.data(), config_.vocab_size});
 
     int64_t states = 0;
     for (const SequenceChunk& chunk : chunks) states += chunk.states ? int64_t(chunk.tokens.size()) : 0;
@@ -77,7 +77,7 @@ class Transformer final : public Model {
     const float* from = h;
     for (const SequenceChunk& chunk : chunks) {
       const auto n = int64_t(chunk.tokens.size());
-      if (chunk.states) rms_norm(pool, from, hidden, norm_.data(), eps(), to, hidden, n, hidden), to += n * hidden;
+      if (chunk.states) step.norm(from, hidden, norm_, eps(), to, hidden, n), to += n * hidden;
       from += n * hidden;
     }
   }
@@ -88,17 +88,16 @@ class Transformer final : public Model {
     step.enter_layer(config_.num_hidden_layers);
     const int64_t rows = step.rows, hidden = config_.hidden_size;
     AlignedVector<float> joined(std::size_t(rows * 2 * hidden)), x(std::size_t(rows * hidden));
-    embed(mtp_->embed_tokens, next.tokens, x.data());
-    rms_norm(pool, x.data(), hidden, mtp_->enorm.data(), eps(), joined.data(), 2 * hidden, rows, hidden);
-    rms_norm(pool, final.data(), hidden, mtp_->hnorm.data(), eps(), joined.data() + hidden, 2 * hidden, rows, hidden);
-    matmul(pool, mtp_->eh_proj, joined.data(), rows, 2 * hidden, x.data(), hidden);
+    embed(step, mtp_->embed_tokens, next.tokens, x.data());
+    step.norm(x.data(), hidden, mtp_->enorm, eps(), joined.data(), 2 * hidden, rows);
+    step.norm(final.data(), hidden, mtp_->hnorm, eps(), joined.data() + hidden, 2 * hidden, rows);
+    step.multiply("eh_proj", {mtp_->eh_proj, joined.data(), rows, 2 * hidden, x.data(), hidden});
     run_block(mtp_->block, step, x.data());
     const int64_t wanted = next.logits == Logits::kAll ? rows : next.logits == Logits::kLast ? 1 : 0;
     out.final.resize(std::size_t(wanted * hidden)), out.logits.resize(std::size_t(wanted * config_.vocab_size));
     if (wanted == 0) return;
-    rms_norm(pool, x.data() + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm.data(), eps(), out.final.data(),
-             hidden, wanted, hidden);
-    matmul(pool, mtp_->head, out.final.data(), wanted, hidden, out.logits.data(), config_.vocab_size);
+    step.norm(x.data() + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm, eps(), out.final.data(), hidden, wanted);
+    step.multiply("head", {mtp_->head, out.final.data(), wanted, hidden, out.logits.data(), config_.vocab_size});
   }
 
   Status load(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
@@ -164,9 +163,11 @@ class Transformer final : public Model {
   }
 
   int64_t rope_dim() const { return config_.is_mla() ? config_.qk_rope_head_dim : config_.head_dim; }
-  float eps() const { return float(config_.rms_norm_eps); }
+  double eps() const { return config_.rms_norm_eps; }
 
-  void embed(const Matrix& table, std::span<const int32_t> tokens, float* h) const {
+  void embed(const Step& step, const Matrix& table, std::span<const int32_t> tokens, float* h) const {
+    const auto scope = step.timed("embedding");
+    if (Profile* p = step.pool.profile()) p->work(double(table.row_bytes) * double(tokens.size()), 0, Profile::kF32);
     for (std::size_t i = 0; i < tokens.size(); ++i)
       unpack_rows(table, tokens[i], 1, h + int64_t(i) * config_.hidden_size);
   }
@@ -176,13 +177,14 @@ class Transformer final : public Model {
     float* x = scratch_.get(scratch_.x, rows * hidden);
     float* y = scratch_.get(scratch_.y, rows * hidden);
     const auto add = [&] {
+      const auto scope = step.timed("residual sums");
       step.pool.split(rows * hidden, 4096,
                       [&](int64_t begin, int64_t end, int) { add_scaled(h + begin, y + begin, 1.0f, end - begin); });
     };
-    rms_norm(step.pool, h, hidden, block.input_layernorm.data(), eps(), x, hidden, rows, hidden);
+    step.norm(h, hidden, block.input_layernorm, eps(), x, hidden, rows);
     block.attention->forward(step, scratch_, x, y);
     add();
-    rms_norm(step.pool, h, hidden, block.post_attention_layernorm.data(), eps(), x, hidden, rows, hidden);
+    step.norm(h, hidden, block.post_attention_layernorm, eps(), x, hidden, rows);
     block.feed_forward->forward(step, scratch_, x, y);
     add();
   }

@@ -1,4 +1,4 @@
-// Commands that open weights: inspect, logits, generate, perplexity, convert, plan, bench.
+// Commands that open weights: inspect, logits, generate, perplexity, convert, plan.
 #include <cmath>
 #include <cstring>
 
@@ -368,22 +368,6 @@ TEST(Plan, SaysWhatFitsAndRefusesWhatDoesNot) {
     EXPECT_NE(large.err.find("found"), std::string::npos) << large.err;
   }
   expect_one_error(run({"plan", mini(), "--context", "1000000"}), 1, "1000000");
-}
-
-TEST(Bench, MeasuresBesideThePeaks) {
-  const Ran ran = run({"bench", "-p", "40", "-n", "4", "--batch", "1,3", "--depth", "0,100,100000", "--json"});
-  ASSERT_EQ(ran.code, 0) << ran.err;
-  EXPECT_NE(ran.err.find("embedded default"), std::string::npos);
-  EXPECT_NE(ran.err.find("100000"), std::string::npos);
-  const Json j = ran.json();
-  EXPECT_EQ(j["skipped_depths"], Json::array({100000}));
-  ASSERT_EQ(j["results"].size(), 6u);  // two depths: prefill, and decode of two batches
-  for (const Json& result : j["results"]) {
-    EXPECT_GT(result["tokens_per_second"], 0);
-    EXPECT_GT(result["gb_per_second"], 0);
-    EXPECT_LT(result["gflop_per_second"], 1.1 * j["peaks"]["fma_gflop_per_second"].get<double>());
-  }
-  EXPECT_GT(j["peak_memory_bytes"], 0);
 }
 
 }  // namespace

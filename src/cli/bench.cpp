@@ -1,0 +1,123 @@
+#include "cli/bench.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "cli/interrupt.h"
+#include "cli/progress.h"
+
+namespace sonde {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kLeastSeconds = 0.5;
+constexpr int64_t kPrefillChunk = 512;
+
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+}  // namespace
+
+Result<double> Bench::warm_up() {
+  SONDE_TRY(const Pages pages, Pages::make(layout(), kPageTokens));
+  const Clock::time_point start = Clock::now();
+  const std::vector<int32_t> ids = random_ids(1);
+  const SequenceChunk chunk{ids, 0, pages.all(), true, Logits::kLast};
+  Profile profile;
+  direct_.pool->profile(&profile);
+  direct_.model->forward(*direct_.pool, std::span(&chunk, 1), out_);
+  direct_.pool->profile(nullptr);
+  const double seconds = since(start);
+  double all = 0, integers = 0;
+  for (const Profile::Operation& o : profile.operations())
+    all += o.all_operations(), integers += o.operations[Profile::kInt8];
+  in_integers_ = 2 * integers > all;
+  return seconds;
+}
+
+Result<Measurement> Bench::prefill(int64_t depth) {
+  Measurement m = start("prefill", 1, depth);
+  SONDE_TRY(const Pages pages, filled(depth + options_.prompt, depth));
+  const std::vector<int32_t> ids = random_ids(options_.prompt);
+  ProgressLine progress(fmt::format("prefill at depth {}", depth), options_.prompt, "tokens");
+  do {
+    for (int64_t done = 0; done < options_.prompt; done += kPrefillChunk) {
+      const int64_t n = std::min(kPrefillChunk, options_.prompt - done);
+      const SequenceChunk chunk{std::span(ids).subspan(size_t(done), size_t(n)), depth + done, pages.all(),
+                                options_.run.reproducible,
+                                done + n == options_.prompt ? Logits::kLast : Logits::kNone};
+      SONDE_CHECK(step(std::span(&chunk, 1), m));
+      m.tokens += n;
+      m.bytes += survey_.step_bytes(config(), n) + kv_bytes(depth + done);
+      progress.update(done + n);
+    }
+  } while (m.seconds < kLeastSeconds);
+  m.flops = 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
+  return m;
+}
+
+Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
+  Measurement m = start("decode", batch, depth);
+  std::vector<Pages> pages;
+  for (int64_t b = 0; b < batch; ++b) {
+    SONDE_TRY(Pages own, filled(depth + options_.tokens, depth));
+    pages.push_back(std::move(own));
+  }
+  ProgressLine progress(fmt::format("decode, batch {}, depth {}", batch, depth), options_.tokens, "steps");
+  do {
+    for (int64_t i = 0; i < options_.tokens; ++i) {
+      const std::vector<int32_t> ids = random_ids(batch);
+      std::vector<SequenceChunk> chunks;
+      for (int64_t b = 0; b < batch; ++b)
+        chunks.push_back(
+            {std::span(ids).subspan(size_t(b), 1), depth + i, pages[size_t(b)].all(), true, Logits::kLast});
+      SONDE_CHECK(step(chunks, m));
+      m.tokens += batch;
+      m.bytes += survey_.step_bytes(config(), batch) + static_cast<double>(batch) * kv_bytes(depth + i);
+      progress.update(i + 1);
+    }
+  } while (m.seconds < kLeastSeconds);
+  m.flops = 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
+  return m;
+}
+
+double Bench::kv_bytes(int64_t tokens) const {
+  return static_cast<double>(config().num_hidden_layers * layout().record * layout().type->bytes * tokens);
+}
+
+Measurement Bench::start(const char* what, int64_t batch, int64_t depth) const {
+  Measurement m{what, batch, depth};
+  if (options_.profile) m.profile.emplace();
+  return m;
+}
+
+Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m) {
+  direct_.pool->profile(m.profile ? &*m.profile : nullptr);
+  const Clock::time_point start = Clock::now();
+  direct_.model->forward(*direct_.pool, chunks, out_);
+  m.seconds += since(start);
+  direct_.pool->profile(nullptr);
+  if (Interrupt::requested()) return Error{.code = Code::kCancelled, .what = "stopped"};
+  return {};
+}
+
+std::vector<int32_t> Bench::random_ids(int64_t n) {
+  std::vector<int32_t> ids(static_cast<std::size_t>(n));
+  for (int32_t& id : ids) id = static_cast<int32_t>(random_.next_u64() % static_cast<uint64_t>(config().vocab_size));
+  return ids;
+}
+
+Result<Pages> Bench::filled(int64_t tokens, int64_t depth) {
+  SONDE_TRY(Pages pages, Pages::make(layout(), tokens));
+  const KvLayout form = layout();
+  std::vector<float> values(static_cast<std::size_t>(form.layers * kPageTokens * form.record));
+  for (int64_t p = 0; p * kPageTokens < depth; ++p) {
+    for (float& value : values) value = static_cast<float>(random_.next_u32()) * 0x1p-32f - 0.5f;
+    form.type->pack(values.data(), static_cast<int64_t>(values.size()), pages.all()[size_t(p)]);
+  }
+  return pages;
+}
+
+}  // namespace sonde

@@ -1,0 +1,69 @@
+// The timed steps of `sonde bench`.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/profile.h"
+#include "base/random.h"
+#include "cli/direct.h"
+#include "cli/survey.h"
+
+namespace sonde {
+
+struct BenchOptions {
+  ModelFlags model;
+  RunFlags run;
+  int64_t prompt = 512, tokens = 64;
+  std::vector<int64_t> batches = {1}, depths = {0};
+  bool json = false, profile = false;
+};
+
+struct Measurement {
+  const char* what;  // "prefill", "decode"
+  int64_t batch, depth;
+  int64_t tokens = 0;
+  double seconds = 0, bytes = 0, flops = 0;
+  std::optional<Profile> profile = {};
+
+  double rate() const { return static_cast<double>(tokens) / seconds; }
+  double gbs() const { return bytes / seconds / 1e9; }
+  double gflops() const { return flops / seconds / 1e9; }
+};
+
+class Bench {
+ public:
+  Bench(DirectModel& direct, const BenchOptions& options)
+      : direct_(direct), options_(options), survey_(survey(*direct.checkpoint, &direct.model->config())) {}
+
+  // The first step, which also brings the file's pages in: its seconds.
+  Result<double> warm_up();
+  Result<Measurement> prefill(int64_t depth);
+  Result<Measurement> decode(int64_t batch, int64_t depth);
+
+  const Survey& tensors() const { return survey_; }
+  // Whether most operations of the first step were of bytes: then the int8 peak bounds this model, else the FMA peak.
+  bool in_integers() const { return in_integers_; }
+
+ private:
+  const ModelConfig& config() const { return direct_.model->config(); }
+  KvLayout layout() const { return direct_.model->kv_layout(); }
+  // Of the main layers; decode does not read the MTP layer's.
+  double kv_bytes(int64_t tokens) const;
+  Measurement start(const char* what, int64_t batch, int64_t depth) const;
+  Status step(std::span<const SequenceChunk> chunks, Measurement& m);
+  std::vector<int32_t> random_ids(int64_t n);
+  // Pages whose first `depth` tokens are random: how long attention takes does not depend on what it reads.
+  Result<Pages> filled(int64_t tokens, int64_t depth);
+
+  DirectModel& direct_;
+  const BenchOptions& options_;
+  const Survey survey_;
+  bool in_integers_ = false;
+  Random random_{1};
+  ForwardResult out_;
+};
+
+}  // namespace sonde

@@ -1,0 +1,114 @@
+#include "cli/bench_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/output.h"
+
+namespace sonde {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double seconds_of(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
+
+// Seconds that its operations take at the peaks of their kinds.
+double least_seconds(const Profile::Operation& o, const Peaks& peaks) {
+  const double bf16 = peaks.bf16_gflops > 0 ? peaks.bf16_gflops : peaks.fma_gflops;
+  return 1e-9 * (o.operations[Profile::kF32] / peaks.fma_gflops + o.operations[Profile::kBf16] / bf16 +
+                 o.operations[Profile::kInt8] / peaks.int8_gops);
+}
+
+// By time, the longest first; what lies outside of all comes last.
+std::vector<Profile::Operation> sorted_operations(const Measurement& m) {
+  std::vector<Profile::Operation> all = m.profile->operations();
+  std::rotate(all.begin(), all.begin() + 1, all.end());
+  std::sort(all.begin(), all.end() - 1,
+            [](const auto& a, const auto& b) { return a.ns != b.ns ? a.ns > b.ns : a.name < b.name; });
+  Profile::Operation& other = all.back();
+  other.name = "other", other.ns = static_cast<int64_t>(m.seconds * 1e9);
+  for (std::size_t i = 0; i + 1 < all.size(); ++i) other.ns -= all[i].ns;
+  other.ns = std::max<int64_t>(other.ns, 0);
+  return all;
+}
+
+double waiting_seconds(const Profile& profile) {
+  double seconds = 0;
+  for (const Profile::Operation& o : profile.operations()) seconds += seconds_of(o.waiting_ns);
+  return seconds;
+}
+
+std::string rate_text(double amount, double seconds, double share) {
+  if (amount == 0 || seconds == 0) return fmt::format(" {:>9} {:>7}", "", "");
+  return fmt::format(" {:>9.2f} ({:>3.0f} %)", amount / seconds / 1e9, 100 * share);
+}
+
+void print_operations(const Measurement& m, const Peaks& peaks) {
+  print(fmt::format("    {:<26} {:>8} {:>10} {:>6} {:>10} {:>9} {:>7} {:>9} {:>7}\n", "operation", "calls", "ms",
+                    "share", "waiting ms", "GB/s", "of peak", "Gop/s", "of peak"));
+  for (const Profile::Operation& o : sorted_operations(m)) {
+    const double seconds = seconds_of(o.ns);
+    std::string line = fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.1f} % {:>10.2f}", o.name, o.calls, 1e3 * seconds,
+                                   100 * seconds / m.seconds, 1e3 * seconds_of(o.waiting_ns));
+    line += rate_text(o.bytes, seconds, o.bytes / seconds / 1e9 / peaks.dram_read_gbs);
+    line += rate_text(o.all_operations(), seconds, least_seconds(o, peaks) / seconds);
+    line.erase(line.find_last_not_of(' ') + 1);
+    print(line + "\n");
+  }
+  print(fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.0f} % {:>10.2f}\n\n", "all", "", 1e3 * m.seconds, 100.0,
+                    1e3 * waiting_seconds(*m.profile)));
+}
+
+}  // namespace
+
+void print_heading(bool in_integers) {
+  print(fmt::format("{:<8} {:>5} {:>7} {:>10} {:>9} {:>7} {:>9} {:>7}\n", "", "batch", "depth", "tokens/s", "GB/s",
+                    "of peak", in_integers ? "Gop/s" : "GFLOP/s", in_integers ? "of int8" : "of FMA"));
+  flush();
+}
+
+void print_row(const Measurement& m, const Peaks& peaks, bool in_integers) {
+  print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} %)\n", m.what, m.batch,
+                    m.depth, m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
+                    100 * m.gflops() / (in_integers ? peaks.int8_gops : peaks.fma_gflops)));
+  if (m.profile) print_operations(m, peaks);
+  flush();
+}
+
+Json to_json(const Measurement& m, const Peaks& peaks) {
+  Json json = {{"what", m.what},
+               {"batch", m.batch},
+               {"depth", m.depth},
+               {"tokens", m.tokens},
+               {"seconds", m.seconds},
+               {"tokens_per_second", m.rate()},
+               {"gb_per_second", m.gbs()},
+               {"gflop_per_second", m.gflops()},
+               {"of_dram_peak", m.gbs() / peaks.dram_read_gbs},
+               {"of_fma_peak", m.gflops() / peaks.fma_gflops},
+               {"of_int8_peak", m.gflops() / peaks.int8_gops}};
+  if (!m.profile) return json;
+  json["waiting_seconds"] = waiting_seconds(*m.profile);
+  for (const Profile::Operation& o : sorted_operations(m)) {
+    const double seconds = seconds_of(o.ns), inverse = o.ns > 0 ? 1 / seconds : 0;
+    json["operations"].push_back({{"name", o.name},
+                                  {"calls", o.calls},
+                                  {"seconds", seconds},
+                                  {"share", seconds / m.seconds},
+                                  {"waiting_seconds", seconds_of(o.waiting_ns)},
+                                  {"bytes", o.bytes},
+                                  {"flops", o.operations[Profile::kF32] + o.operations[Profile::kBf16]},
+                                  {"int8_operations", o.operations[Profile::kInt8]},
+                                  {"gb_per_second", 1e-9 * o.bytes * inverse},
+                                  {"gop_per_second", 1e-9 * o.all_operations() * inverse},
+                                  {"of_dram_peak", 1e-9 * o.bytes * inverse / peaks.dram_read_gbs},
+                                  {"of_compute_peak", least_seconds(o, peaks) * inverse}});
+  }
+  return json;
+}
+
+}  // namespace sonde

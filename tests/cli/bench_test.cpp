@@ -1,0 +1,136 @@
+// sonde bench: speeds beside the peaks, and where the time goes.
+#include <map>
+
+#include "cli/program.h"
+#include "files/safetensors.h"
+
+namespace sonde::test {
+namespace {
+
+TEST(Bench, MeasuresBesideThePeaks) {
+  const Ran ran = run({"bench", "-p", "40", "-n", "4", "--batch", "1,3", "--depth", "0,100,100000", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_NE(ran.err.find("embedded default"), std::string::npos);
+  EXPECT_NE(ran.err.find("100000"), std::string::npos);
+  const Json j = ran.json();
+  EXPECT_EQ(j["skipped_depths"], Json::array({100000}));
+  ASSERT_EQ(j["results"].size(), 6u);  // two depths: prefill, and decode of two batches
+  for (const Json& result : j["results"]) {
+    EXPECT_GT(result["tokens_per_second"], 0);
+    EXPECT_GT(result["gb_per_second"], 0);
+    EXPECT_GT(result["of_int8_peak"], 0);
+    EXPECT_FALSE(result.contains("operations"));
+    EXPECT_LT(result["gflop_per_second"], 1.1 * j["peaks"]["fma_gflop_per_second"].get<double>());
+  }
+  EXPECT_EQ(j["arithmetic"], "fp32");  // BF16 weights are not packed
+  EXPECT_GT(j["peak_memory_bytes"], 0);
+}
+
+// Bytes of the mini model's matrices whose names end so, the MTP layer's left out, times `share`.
+class Tensors {
+ public:
+  Tensors() : file_(open_safetensors(mini() + "/model.safetensors")) {}
+  double bytes(const std::string& part, double share = 1) const {
+    double sum = 0;
+    for (const auto& [name, tensor] : file_->tensors)
+      if (name.find(part) != std::string::npos && !name.starts_with("model.layers.5.")) sum += share * tensor.bytes.size();
+    return sum;
+  }
+
+ private:
+  Result<Safetensors> file_;
+};
+
+std::map<std::string, Json> by_name(const Json& operations) {
+  std::map<std::string, Json> all;
+  for (const Json& o : operations) all[o["name"]] = o;
+  EXPECT_EQ(all.size(), operations.size()) << operations;
+  return all;
+}
+
+TEST(Bench, ProfileAccountsForTimeAndBytes) {
+  for (const bool exact : {false, true}) {
+    SCOPED_TRACE(exact);
+    std::vector<std::string> args = {"bench", mini(), "-p", "40", "-n", "4", "--profile", "--json"};
+    if (exact) args.push_back("--exact");
+    const Ran ran = run(args);
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const Json j = ran.json();
+    ASSERT_EQ(j["results"].size(), 2u);
+    for (const Json& result : j["results"]) {
+      double seconds = 0, waiting = 0, shares = 0;
+      for (const Json& o : result["operations"]) {
+        SCOPED_TRACE(o.dump());
+        EXPECT_GE(o["seconds"], 0);
+        EXPECT_GE(o["seconds"].get<double>() + 1e-9, o["waiting_seconds"].get<double>());
+        seconds += o["seconds"].get<double>(), waiting += o["waiting_seconds"].get<double>();
+        shares += o["share"].get<double>();
+      }
+      const auto all = result["seconds"].get<double>(), bound = all * (1 + 1e-9) + 1e-6;
+      EXPECT_LE(seconds, bound);
+      EXPECT_GT(shares, 0.99);  // "other" fills what no operation took
+      EXPECT_NEAR(waiting, result["waiting_seconds"].get<double>(), 1e-9 * all);
+      EXPECT_EQ(result["operations"].back()["name"], "other");
+    }
+
+    // Decoding one sequence reads every matrix once a token: 2 of 8 experts, and the shared one.
+    const Tensors file;
+    const double tokens = j["results"][1]["tokens"].get<double>();
+    std::map<std::string, Json> all = by_name(j["results"][1]["operations"]);
+    const auto bytes = [&](const char* name) { return all[name]["bytes"].get<double>() / tokens; };
+    EXPECT_EQ(bytes("q_a, latent"), file.bytes("q_a_proj") + file.bytes("kv_a_proj_with_mqa"));
+    EXPECT_EQ(bytes("q_b"), file.bytes("q_b_proj"));
+    EXPECT_EQ(bytes("o"), file.bytes("o_proj"));
+    EXPECT_EQ(bytes("gate+up"), file.bytes("mlp.gate_proj") + file.bytes("mlp.up_proj"));
+    EXPECT_EQ(bytes("down"), file.bytes("mlp.down_proj"));
+    EXPECT_EQ(bytes("router"), file.bytes("mlp.gate.weight"));
+    double gates = 0, downs = file.bytes("shared_experts.down_proj");
+    for (int e = 0; e < 8; ++e) {
+      const std::string expert = "mlp.experts." + std::to_string(e);
+      gates += file.bytes(expert + ".gate_proj", 0.25) + file.bytes(expert + ".up_proj", 0.25);
+      downs += file.bytes(expert + ".down_proj", 0.25);
+    }
+    gates += file.bytes("shared_experts.gate_proj") + file.bytes("shared_experts.up_proj");
+    EXPECT_EQ(bytes("experts, shared gate+up"), gates);
+    EXPECT_EQ(bytes("experts, shared down"), downs);
+    EXPECT_EQ(bytes("head"), file.bytes("lm_head"));
+    EXPECT_EQ(bytes("embedding"), file.bytes("embed_tokens") / 1024);
+    EXPECT_EQ(all["head"]["flops"].get<double>() / tokens, 2.0 * 1024 * 192);
+    EXPECT_EQ(all["head"]["calls"].get<double>(), tokens);
+    EXPECT_EQ(all["norms"]["calls"].get<double>(), tokens * (5 * 4 + 1));
+    // The cache at depths 0 to 3: 1 + 2 + 3 + 4 records of 64 + 16 values in each of 5 layers.
+    EXPECT_EQ(bytes("attention"), 2.5 * 5 * (64 + 16) * (exact ? 4 : 2));
+  }
+}
+
+TEST(Bench, PackedWeightsCountAsBytes) {
+  const std::string file = find_golden("gguf/v2-lite-joined.Q8_0.gguf");
+  ASSERT_FALSE(file.empty());
+  for (const bool exact : {false, true}) {
+    std::vector<std::string> args = {"bench", file, "-p", "0", "-n", "2", "--profile", "--json"};
+    if (exact) args.push_back("--exact");
+    const Ran ran = run(args);
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const Json j = ran.json();
+    EXPECT_EQ(j["arithmetic"], exact ? "fp32" : "int8");
+    std::map<std::string, Json> all = by_name(j["results"][0]["operations"]);
+    EXPECT_EQ(all["o"]["int8_operations"] > 0, !exact);
+    EXPECT_EQ(all["o"]["flops"] > 0, exact);
+    EXPECT_EQ(all.contains("rounding of x"), !exact);
+  }
+}
+
+TEST(Bench, PrintsATableUnderEachPhase) {
+  const Ran ran = run({"bench", mini(), "-p", "8", "-n", "2", "--profile"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  EXPECT_EQ(ran.out.rfind("machine   ", 0), 0u);
+  int tables = 0, others = 0;
+  for (const std::string& line : lines(ran.out)) {
+    tables += line.find("waiting ms") != std::string::npos, others += line.rfind("    other ", 0) == 0;
+  }
+  EXPECT_EQ(tables, 2);
+  EXPECT_EQ(others, 2);
+}
+
+}  // namespace
+}  // namespace sonde::test
