@@ -35,7 +35,7 @@ MatmulTask task_of(const Product& p) {
 // Below so many multiplications a fork-join costs more than it saves.
 constexpr int64_t kSmall = 1 << 15;
 // Bytes of weights that a thread reads in one run when there are few tokens.
-constexpr int64_t kRun = 256 << 10;
+constexpr int64_t kRun = 512 << 10;
 
 // Rows of all products stand in one line, cut into units of rows; no unit crosses a product.
 class Units {

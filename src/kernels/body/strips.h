@@ -200,9 +200,33 @@ void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int6
   store_strips<R, T>(acc, strip, task.rows, task.bias, task.y + token * task.ldy, task.ldy);
 }
 
+// Gate and up for one tile of tokens: some strips of the one, then the same of the other, so that memory is read in long
+// runs.
+template <class Q>
+void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
+  constexpr int64_t kTogether = 16;
+  const auto at = [&](const std::byte* w, int64_t strip) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
+  const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
+  with_count<kStripTokens>(task.m, [&]<int T>() {
+    Lanes gates[kTogether][1][T], ups[1][T];
+    for (int64_t n, strip = begin; strip < end; strip += n) {
+      n = end - strip < kTogether ? end - strip : kTogether;
+      for (int64_t i = 0; i < n; ++i) {
+        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, gates[i]);
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, ups);
+        for (int t = 0; t < T; ++t) ups[0][t] = silu_mul_lanes(gates[i][0][t], ups[0][t]);
+        store_strips<1, T>(ups, strip + i, task.rows, task.bias, task.y, task.ldy);
+      }
+    }
+  });
+}
+
 // Tiles in groups whose bytes stay in the second-level cache while the strips pass.
 template <class Q>
 void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
+  if (task.up != nullptr && task.m <= kStripTokens) return multiply_gated<Q>(task, begin, end);
   constexpr int64_t kResident = 384 << 10;
   const int64_t token_bytes = task.blocks * q::StripLayout<Q>::kRuns * run_bytes(1, q::StripLayout<Q>::kHalves);
   const int64_t tiles = tile_count(task.m), fitting = kResident / (token_bytes * kStripTokens);
