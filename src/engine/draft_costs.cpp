@@ -103,12 +103,12 @@ double StepTimes::expect(int64_t rows) const {
 std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers) {
   struct More {
     double gain;
-    std::size_t offer;
+    std::size_t offer, place;
   };
   std::vector<More> more;
   for (std::size_t i = 0; i < offers.size(); ++i)
-    for (double gain : offers[i].gains) more.push_back({gain, i});
-  std::stable_sort(more.begin(), more.end(), [](const More& a, const More& b) { return a.gain > b.gain; });
+    for (double gain : offers[i].gains) more.push_back({gain, i, more.size()});
+  std::sort(more.begin(), more.end(), [](const More& a, const More& b) { return a.gain > b.gain || (a.gain == b.gain && a.place < b.place); });
   double tokens = static_cast<double>(answers), cost = 0;
   double best = kWorthWhile * tokens / times.expect(answers);
   std::size_t taken = 0;
