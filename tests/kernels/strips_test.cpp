@@ -61,7 +61,7 @@ std::vector<double> parts_of(const Matrix& w, int64_t r) {
       const double d = S::kE8m0 ? double(q::half_e8m0(uint8_t(split.d))) : double(q::half_to_float(split.d));
       for (int k = 0; k < Q::kBlock; ++k) {
         int code = int(split.codes[k]) - S::kZero;
-        if constexpr (S::kTable != nullptr) code = S::kTable[split.codes[k]];
+        if constexpr (S::kHasTable) code = S::kTable[split.codes[k]];
         const double scale = S::kSub > 0 ? d * double(int8_t(split.scale[k / std::max(S::kSub, 1)])) : d;
         const double least = double(q::half_to_float(split.m)) * (S::kSub > 0 ? double(split.min[k / 32]) : 1.0);
         out.push_back(std::abs(scale * code) + (S::kMin ? std::abs(least) : 0.0));

@@ -67,7 +67,7 @@ SONDE_INLINE Quads group_codes(const uint8_t* run, int g) {
   } else {
     const Quads both = load_quads(run + 64 * (g / 2));
     Quads codes = masked(g % 2 == 0 ? both : shifted_right<4>(both), 0x0F);
-    if constexpr (S::kTable != nullptr) codes = looked_up(S::kTable, codes);
+    if constexpr (S::kHasTable) codes = looked_up(S::kTable, codes);
     if constexpr (S::kBits == 5) codes = either(codes, masked(moved(load_quads(run + 256), 4 - g), 0x10));
     if constexpr (S::kBits == 6) codes = either(codes, masked(moved(load_quads(run + 256 + 64 * (g / 4)), 4 - 2 * (g % 4)), 0x30));
     return codes;
@@ -83,7 +83,7 @@ struct StripReader {
   using L = q::StripLayout<Q>;
   static constexpr int kBytes = L::kBytes, kRuns = L::kRuns, kHalves = L::kHalves;
   static constexpr bool kMin = S::kMin;
-  static constexpr int kMost = S::kTable != nullptr ? kSignedCodes : (1 << S::kBits) - 1;
+  static constexpr int kMost = S::kHasTable ? kSignedCodes : (1 << S::kBits) - 1;
   static constexpr int kRunLines = L::kRunBytes / 64 + 1;  // cache lines, to fetch ahead
 
   struct Block {

@@ -11,6 +11,7 @@ struct IQ4_NL {
 
   struct Strip : StripOf {
     static constexpr int kBits = 4, kZero = 128;
+    static constexpr bool kHasTable = true;
     static constexpr const int8_t* kTable = kUneven;
   };
   static void split(const std::byte* block, Split& s) {

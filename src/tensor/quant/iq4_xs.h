@@ -11,6 +11,7 @@ struct IQ4_XS {
 
   struct Strip : StripOf {
     static constexpr int kBits = 4, kZero = 128, kSub = 32;
+    static constexpr bool kHasTable = true;
     static constexpr const int8_t* kTable = kUneven;
   };
   static void split(const std::byte* block, Split& s) {

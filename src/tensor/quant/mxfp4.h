@@ -12,6 +12,7 @@ struct MXFP4 {
   struct Strip : StripOf {
     static constexpr int kBits = 4, kZero = 128;
     static constexpr bool kE8m0 = true;
+    static constexpr bool kHasTable = true;
     static constexpr const int8_t* kTable = kTwiceE2m1;
   };
   static void split(const std::byte* block, Split& s) {

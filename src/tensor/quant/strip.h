@@ -30,7 +30,8 @@ struct StripOf {
   static constexpr int kSub = 0;             // columns of a sub-scale
   static constexpr bool kMin = false;        // m, and sub-mins where there are sub-scales
   static constexpr bool kE8m0 = false;       // d is the exponent of half_e8m0
-  static constexpr const int8_t* kTable = nullptr;  // value of each 4-bit code
+  static constexpr bool kHasTable = false;   // kTable: the value of each 4-bit code
+  static constexpr const int8_t* kTable = nullptr;
 };
 
 template <class Q>
