@@ -99,9 +99,9 @@ TEST_P(Strips, AgreeWithReferenceForEveryType) {
   ThreadPool pool(2);
   for (const Type* type : packed_types()) {
     for (int64_t cols : {int64_t(type->block), int64_t(3 * type->block), int64_t(2048 + type->block)}) {
-      for (int64_t rows : {1, 7, 16, 53, 96}) {
+      for (int64_t rows : {1, 16, 53}) {
         const PackedMatrix w = packed_matrix(pool, *type, rows, cols, uint64_t(rows * 1000 + cols));
-        for (int64_t m : {1, 2, 3, 5, 8, 11, 17}) {
+        for (int64_t m : {1, 2, 5, 8, 17}) {
           const int64_t ldx = cols + 3, ldy = rows + 1;
           const std::vector<float> x = normals(std::size_t(m * ldx), uint64_t(m)), bias = normals(std::size_t(rows), 8);
           std::vector<float> seen(x.size()), y(std::size_t(m * ldy), NAN);
