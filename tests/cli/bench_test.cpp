@@ -52,7 +52,7 @@ TEST(Bench, ProfileAccountsForTimeAndBytes) {
   for (const bool exact : {false, true}) {
     SCOPED_TRACE(exact);
     std::vector<std::string> args = {"bench", mini(), "-p", "40", "-n", "4", "--profile", "--json"};
-    if (exact) args.push_back("--exact");
+    args.push_back(exact ? "--exact" : "--fast");
     const Ran ran = run(args);
     ASSERT_EQ(ran.code, 0) << ran.err;
     const Json j = ran.json();
@@ -108,7 +108,7 @@ TEST(Bench, PackedWeightsCountAsBytes) {
   ASSERT_FALSE(file.empty());
   for (const bool exact : {false, true}) {
     std::vector<std::string> args = {"bench", file, "-p", "0", "-n", "2", "--profile", "--json"};
-    if (exact) args.push_back("--exact");
+    args.push_back(exact ? "--exact" : "--fast");
     const Ran ran = run(args);
     ASSERT_EQ(ran.code, 0) << ran.err;
     const Json j = ran.json();
