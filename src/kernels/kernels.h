@@ -33,8 +33,9 @@ Status choose_kernel_set(std::string_view name);
 void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
 
 // y[i, r] = dot(x[i], w[r]) (+ bias[r]): x [m, w.cols] with stride ldx, y [m, w.rows] with stride ldy; floats apart.
-// A matrix with a packed form is multiplied in integers instead (body/strips.h has the definition): each 32 values of x
-// are rounded to bytes, to 1/254 of their largest magnitude at worst; the same bits for any m, threads and instruction set.
+// A matrix with a packed form, or by_values, is multiplied in integers instead (body/strips.h, body/panels.h have the
+// definition): each 32 values of x, and of a row by_values, are rounded to bytes, to 1/254 of their largest magnitude at
+// worst; the same bits for any m, threads and instruction set.
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,
             const float* bias = nullptr);
 

@@ -51,10 +51,4 @@ Status pack_rows(ThreadPool& pool, const Matrix& w, int64_t first, int64_t count
   return {};
 }
 
-Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
-  SONDE_CHECK(pack_rows(pool, w, 0, w.rows, out));
-  use_packed(w, out);
-  return {};
-}
-
 }  // namespace sonde

@@ -16,9 +16,8 @@ inline constexpr uint32_t kPackedLayout = 1;
 // Bytes of w in the packed form: at most 1.03 times those of its rows, rounded up to sixteen of them. 0: it has none.
 int64_t packed_bytes(const Matrix& w);
 
-// Writes the packed form of w to `out` and points w at it. A scale that is not finite is an error (kCorrupt).
-Status pack(ThreadPool& pool, Matrix& w, std::byte* out);
-// Writes that of `count` rows from `first` on, a multiple of sixteen.
+// Writes the packed form of `count` rows of w from `first` on, a multiple of sixteen, to `out`. A scale that is not finite
+// is an error (kCorrupt).
 Status pack_rows(ThreadPool& pool, const Matrix& w, int64_t first, int64_t count, std::byte* out);
 // Points w at a packed form that lies at `at` already.
 void use_packed(Matrix& w, const std::byte* at);

@@ -22,6 +22,12 @@ std::vector<const Type*> packed_types() {
   return types;
 }
 
+Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
+  SONDE_CHECK(pack_rows(pool, w, 0, w.rows, out));
+  use_packed(w, out);
+  return {};
+}
+
 struct PackedMatrix : OwnedMatrix {
   AlignedVector<std::byte> strips;
 };
