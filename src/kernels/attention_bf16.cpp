@@ -102,11 +102,13 @@ void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<con
       at += work.task.row_count * work.task.head_count * ld;
     }
   }
-  pool.share(int64_t(plan.pieces.size()), 1, [&](int64_t begin, int64_t end, int) {
+  // Runs of segments: a segment calls for the memory of the one after it.
+  const int64_t pieces = int64_t(plan.pieces.size()), run = std::max<int64_t>(1, pieces / (pool.size() * 4));
+  pool.share(pieces, run, [&](int64_t begin, int64_t end, int) {
     float* const buffer = scratch(kernel_floats);
     for (int64_t i = begin; i < end; ++i) {
       const Work& piece = plan.pieces[std::size_t(i)];
-      table.attention_segment(piece.task, piece.segment, false, piece.part, buffer);
+      table.attention_segment(piece.task, piece.segment, i > begin && piece.segment > 0, piece.part, buffer);
     }
   });
   pool.split(count * shape.heads, 1, [&](int64_t begin, int64_t end, int) {

@@ -19,22 +19,36 @@ int64_t segment_scratch(const AttentionShape& s) {
          kSegmentQueries * kSegment + rounded_up(zeros, 32);                                        // scores, zeros
 }
 
-// Lines of rows that will be needed, in the order of their addresses: a few are called for in each step of the
+// Lines of rows that will be needed, in the order in which they are read: a few are called for in each step of the
 // arithmetic, so that memory works meanwhile.
 struct Ahead {
-  const uint16_t* const* rows;
-  int64_t count, dim;
-  const uint16_t* const* then;  // rows after those
-  int64_t then_count, then_dim;
-  int64_t lines;  // a step
+  struct Part {
+    const uint16_t* const* rows;
+    int64_t count, first, end;  // of rows; columns
+  };
+  static constexpr int kMost = 16;
+  Part parts[kMost];
+  int part_count = 0, part = 0;
   int64_t row = 0, at = 0;
+  int64_t lines = 0;  // a step
+
+  // The lines of the part.
+  SONDE_INLINE int64_t add(const Part& p) {
+    if (part_count == kMost || p.count <= 0) return 0;
+    if (part_count == 0) at = p.first;
+    parts[part_count++] = p;
+    return p.count * ((p.end - p.first + 31) / 32);
+  }
 };
 SONDE_INLINE void call_lines(Ahead& a, int64_t lines) {
-  for (int64_t i = 0; i < lines && a.row < a.count; ++i) {
-    __builtin_prefetch(a.rows[a.row] + a.at, 0, 2);
-    if ((a.at += 32) < a.dim) continue;
-    a.at = 0;
-    if (++a.row == a.count && a.then_count > 0) a.rows = a.then, a.count = a.then_count, a.dim = a.then_dim, a.then_count = a.row = 0;
+  for (int64_t i = 0; i < lines && a.part < a.part_count; ++i) {
+    const Ahead::Part& p = a.parts[a.part];
+    __builtin_prefetch(p.rows[a.row] + a.at, 0, 2);
+    if ((a.at += 32) < p.end) continue;
+    a.at = p.first;
+    if (++a.row < p.count) continue;
+    a.row = 0;
+    if (++a.part < a.part_count) a.at = a.parts[a.part].first;
   }
 }
 
@@ -158,32 +172,43 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
   float* const scores = reinterpret_cast<float*>(weights + kSegmentQueries * kWeightPairs);
   uint16_t* const zeros = reinterpret_cast<uint16_t*>(scores + kSegmentQueries * kSegment);
 
-  int64_t longest = 0, seen[kSegmentQueries];  // tokens of the segment that each query sees
+  int64_t longest = 0, most_tokens = 0, seen[kSegmentQueries];  // tokens of the segment that each query sees
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t n = task.rows[i / task.head_count].length - start;
+    const int64_t tokens = task.rows[i / task.head_count].length, n = tokens - start;
+    if (tokens > most_tokens) most_tokens = tokens;
     seen[i] = n < 0 ? 0 : n < kSegment ? n : kSegment;
     if (seen[i] > longest) longest = seen[i];
   }
   if (longest == 0) return;
 
-  const uint16_t *keys[kSegment], *values[kSegment];
+  const uint16_t *keys[kSegment], *values[kSegment], *next[kPanelColumns];
   int64_t page = start / s.page_tokens, slot = start % s.page_tokens;
-  for (int64_t j = 0; j < longest; ++j) {
-    const uint16_t* record = reinterpret_cast<const uint16_t*>(task.rows[0].pages[page]) + slot * s.record;
-    keys[j] = record + s.key_offset + key_head * s.key_stride;
-    values[j] = record + s.value_offset + key_head * s.value_stride;
-    if (++slot == s.page_tokens) slot = 0, ++page;
-  }
+  const auto each_record = [&](int64_t tokens, auto&& f) __attribute__((always_inline)) {
+    for (int64_t j = 0; j < tokens; ++j) {
+      f(j, reinterpret_cast<const uint16_t*>(task.rows[0].pages[page]) + slot * s.record);
+      if (++slot == s.page_tokens) slot = 0, ++page;
+    }
+  };
+  const int64_t to_key = s.key_offset + key_head * s.key_stride, to_value = s.value_offset + key_head * s.value_stride;
+  each_record(longest, [&](int64_t j, const uint16_t* record) { keys[j] = record + to_key, values[j] = record + to_value; });
+  const int64_t later = most_tokens - start - longest, next_count = later < kPanelColumns ? later : kPanelColumns;
+  each_record(next_count, [&](int64_t j, const uint16_t* record) { next[j] = record + to_key; });
   const int64_t columns = rounded_up(longest, kPanelColumns);
   for (int64_t k = 0; k < rounded_up(s.key_dim > s.value_dim ? s.key_dim : s.value_dim, 32); ++k) zeros[k] = 0;
   for (int64_t j = longest; j < columns; ++j) keys[j] = values[j] = zeros;
-  const int64_t tiles = (count + kPairQueries - 1) / kPairQueries, key_lines = (s.key_dim + 31) / 32;
-  const int64_t value_rows = s.value_offset == s.key_offset ? 0 : longest;
-  Ahead ahead{keys, longest, s.key_dim, values, value_rows, s.value_dim, 0};
-  call_lines(ahead, kPanelColumns * key_lines);
-  // All of them within the first product.
-  const int64_t steps = columns / kPanelColumns * dim_pairs * tiles;
-  ahead.lines = (longest * key_lines + value_rows * ((s.value_dim + 31) / 32) + steps - 1) / steps;
+  const int64_t tiles = (count + kPairQueries - 1) / kPairQueries;
+  const bool apart = s.value_offset != s.key_offset;
+  Ahead ahead;
+  const int64_t called = !same_task ? 0 : longest < kPanelColumns ? longest : kPanelColumns;  // with the segment before
+  int64_t lines = ahead.add({keys + called, longest - called, 0, s.key_dim});
+  for (int64_t d = 0; d < s.value_dim && apart; d += kPanelColumns) {
+    lines += ahead.add({values, longest, d, d + kPanelColumns < s.value_dim ? d + kPanelColumns : s.value_dim});
+  }
+  lines += ahead.add({next, next_count, 0, s.key_dim});
+  const int64_t panels = (s.value_dim + kPanelColumns - 1) / kPanelColumns;
+  const int64_t steps = (columns / kPanelColumns * dim_pairs + panels * ((longest + 1) / 2)) * tiles;
+  ahead.lines = (lines + steps - 1) / steps;
+  if (!same_task) call_lines(ahead, kPanelColumns * ((s.key_dim + 31) / 32));
   if (!same_task) pack_queries(task, dim_pairs, queries);
 
   // f<T>(first query) for tiles of T queries.
