@@ -30,10 +30,10 @@ Result<double> Bench::warm_up() {
   direct_.model->forward(*direct_.pool, std::span(&chunk, 1), out_);
   direct_.pool->profile(nullptr);
   const double seconds = since(start);
-  double all = 0, integers = 0;
+  double done[3] = {0, 0, 0};
   for (const Profile::Operation& o : profile.operations())
-    all += o.all_operations(), integers += o.operations[Profile::kInt8];
-  in_integers_ = 2 * integers > all;
+    for (const auto kind : {Profile::kF32, Profile::kBf16, Profile::kInt8}) done[kind] += o.operations[kind];
+  arithmetic_ = Profile::Arithmetic(std::max_element(done, done + 3) - done);
   return seconds;
 }
 
@@ -54,7 +54,10 @@ Result<Measurement> Bench::prefill(int64_t depth) {
       progress.update(done + n);
     }
   } while (m.seconds < kLeastSeconds);
-  m.flops = 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
+  // The head sees the last token of a prompt alone.
+  const double head = static_cast<double>(config().vocab_size) * static_cast<double>(config().hidden_size);
+  const double without = static_cast<double>(m.tokens - m.tokens / options_.prompt);
+  m.flops = 2.0 * (static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens) - head * without);
   return m;
 }
 

@@ -45,7 +45,7 @@ class Bench {
 
   const Survey& tensors() const { return survey_; }
   // Whether most operations of the first step were of bytes: then the int8 peak bounds this model, else the FMA peak.
-  bool in_integers() const { return in_integers_; }
+  Profile::Arithmetic arithmetic() const { return arithmetic_; }
 
  private:
   const ModelConfig& config() const { return direct_.model->config(); }
@@ -61,7 +61,7 @@ class Bench {
   DirectModel& direct_;
   const BenchOptions& options_;
   const Survey survey_;
-  bool in_integers_ = false;
+  Profile::Arithmetic arithmetic_ = Profile::kF32;
   Random random_{1};
   ForwardResult out_;
 };

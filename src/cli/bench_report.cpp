@@ -18,9 +18,10 @@ double seconds_of(int64_t ns) { return static_cast<double>(ns) * 1e-9; }
 
 // Seconds that its operations take at the peaks of their kinds.
 double least_seconds(const Profile::Operation& o, const Peaks& peaks) {
-  const double bf16 = peaks.bf16_gflops > 0 ? peaks.bf16_gflops : peaks.fma_gflops;
-  return 1e-9 * (o.operations[Profile::kF32] / peaks.fma_gflops + o.operations[Profile::kBf16] / bf16 +
-                 o.operations[Profile::kInt8] / peaks.int8_gops);
+  double seconds = 0;
+  for (const auto kind : {Profile::kF32, Profile::kBf16, Profile::kInt8})
+    seconds += 1e-9 * o.operations[kind] / peak_of(peaks, kind);
+  return seconds;
 }
 
 // By time, the longest first; what lies outside of all comes last.
@@ -65,16 +66,26 @@ void print_operations(const Measurement& m, const Peaks& peaks) {
 
 }  // namespace
 
-void print_heading(bool in_integers) {
+double peak_of(const Peaks& peaks, Profile::Arithmetic arithmetic) {
+  if (arithmetic == Profile::kInt8) return peaks.int8_gops;
+  return arithmetic == Profile::kBf16 && peaks.bf16_gflops > 0 ? peaks.bf16_gflops : peaks.fma_gflops;
+}
+
+std::string_view name_of(Profile::Arithmetic arithmetic) {
+  constexpr std::string_view kNames[] = {"fp32", "bf16", "int8"};
+  return kNames[arithmetic];
+}
+
+void print_heading(Profile::Arithmetic arithmetic) {
   print(fmt::format("{:<8} {:>5} {:>7} {:>10} {:>9} {:>7} {:>9} {:>7}\n", "", "batch", "depth", "tokens/s", "GB/s",
-                    "of peak", in_integers ? "Gop/s" : "GFLOP/s", in_integers ? "of int8" : "of FMA"));
+                    "of peak", arithmetic == Profile::kInt8 ? "Gop/s" : "GFLOP/s", fmt::format("of {}", name_of(arithmetic))));
   flush();
 }
 
-void print_row(const Measurement& m, const Peaks& peaks, bool in_integers) {
+void print_row(const Measurement& m, const Peaks& peaks, Profile::Arithmetic arithmetic) {
   print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} %)\n", m.what, m.batch,
                     m.depth, m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
-                    100 * m.gflops() / (in_integers ? peaks.int8_gops : peaks.fma_gflops)));
+                    100 * m.gflops() / peak_of(peaks, arithmetic)));
   if (m.profile) print_operations(m, peaks);
   flush();
 }

@@ -2,15 +2,18 @@
 #pragma once
 
 #include <nlohmann/json_fwd.hpp>
+#include <string_view>
 
 #include "cli/bench.h"
 #include "kernels/peaks.h"
 
 namespace sonde {
 
-// `in_integers`: the share of the int8 peak is shown, else that of the FMA peak.
-void print_heading(bool in_integers);
-void print_row(const Measurement& m, const Peaks& peaks, bool in_integers);
+// `arithmetic`: of most operations; its peak is the one that shares are shown of.
+void print_heading(Profile::Arithmetic arithmetic);
+void print_row(const Measurement& m, const Peaks& peaks, Profile::Arithmetic arithmetic);
+double peak_of(const Peaks& peaks, Profile::Arithmetic arithmetic);  // 10^9 operations a second
+std::string_view name_of(Profile::Arithmetic arithmetic);            // "fp32", "bf16", "int8"
 nlohmann::ordered_json to_json(const Measurement& m, const Peaks& peaks);
 
 }  // namespace sonde

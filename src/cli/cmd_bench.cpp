@@ -54,14 +54,14 @@ Result<int> bench(const BenchOptions& options) {
                       count_text(static_cast<double>(bench.tensors().active_parameters)),
                       bytes_text(static_cast<double>(bench.tensors().work.bytes))));
     print(fmt::format("load      {}, first token {}\n\n", seconds_text(load_seconds), seconds_text(first_seconds)));
-    print_heading(bench.in_integers());
+    print_heading(bench.arithmetic());
   }
   Json results = Json::array(), skipped = Json::array();
   const auto add = [&](const Measurement& m) {
     if (options.json)
       results.push_back(to_json(m, peaks));
     else
-      print_row(m, peaks, bench.in_integers());
+      print_row(m, peaks, bench.arithmetic());
   };
   for (const int64_t depth : options.depths) {
     if (const int64_t need = depth + std::max(options.prompt, options.tokens);
@@ -90,7 +90,7 @@ Result<int> bench(const BenchOptions& options) {
                   {"fma_gflop_per_second", peaks.fma_gflops},
                   {"int8_gop_per_second", peaks.int8_gops},
                   {"bf16_gflop_per_second", peaks.bf16_gflops}}},
-                {"arithmetic", bench.in_integers() ? "int8" : "fp32"},  // the peak that bounds most of its operations
+                {"arithmetic", name_of(bench.arithmetic())},  // the peak that bounds most of its operations
                 {"load_seconds", load_seconds},
                 {"first_token_seconds", first_seconds},
                 {"peak_memory_bytes", peak_resident()},

@@ -19,6 +19,7 @@ const KernelTable& avx512_bf16_table() {
     KernelTable t = cpu_features().avx512_vnni ? avx512_vnni_table() : avx512_table();
     t.name = "avx512_bf16";
     t.attention_segment = bf16_attention_segment, t.segment_scratch = bf16_segment_scratch;
+    t.round_pairs = bf16_round_pairs, t.pairs = bf16_pairs;
     return t;
   }();
   return made;

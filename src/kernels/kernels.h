@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/profile.h"
 #include "base/threads.h"
 #include "sonde/result.h"
 #include "tensor/tensor.h"
@@ -35,7 +36,8 @@ void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
 // y[i, r] = dot(x[i], w[r]) (+ bias[r]): x [m, w.cols] with stride ldx, y [m, w.rows] with stride ldy; floats apart.
 // A matrix with a packed form, or by_values, is multiplied in integers instead (body/strips.h, body/panels.h have the
 // definition): each 32 values of x, and of a row by_values, are rounded to bytes, to 1/254 of their largest magnitude at
-// worst; the same bits for any m, threads and instruction set.
+// worst; the same bits for any m, threads and instruction set. With one by_pairs x is rounded to BF16, where the
+// instruction set has products of BF16 pairs (body/pairs.h): the same bits for any m and threads.
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,
             const float* bias = nullptr);
 
@@ -51,8 +53,8 @@ struct Product {
   Matrix up = {};
 };
 void matmul(ThreadPool& pool, std::span<const Product> products);
-// Whether p is multiplied in integers.
-bool in_integers(const Product& p);
+// How p is multiplied.
+Profile::Arithmetic arithmetic(const Product& p);
 
 // dot() as defined above.
 float dot(const float* a, const float* b, int64_t n);

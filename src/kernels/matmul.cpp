@@ -99,50 +99,28 @@ void matmul_exact(ThreadPool& pool, std::span<const Product> products) {
   pool.share(units.total(), 1, compute);
 }
 
-// silu(x w^T) * (x up^T) from two products: w's goes to y, up's to a scratch beside it.
-void matmul_gated_exact(ThreadPool& pool, std::span<const Product> products) {
-  thread_local AlignedVector<float> ups;
-  std::size_t floats = 0;
-  for (const Product& p : products) floats += std::size_t(p.m * p.w.rows);
-  if (ups.size() < floats) ups.resize(floats);
-  std::vector<Product> plain;
-  float* at = ups.data();
-  for (const Product& p : products) {
-    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy});
-    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows});
-    at += p.m * p.w.rows;
-  }
-  matmul_exact(pool, plain);
-  at = ups.data();
-  const Profile::Scope scope(pool.profile(), "silu");
-  for (const Product& p : products) {
-    pool.split(p.m, std::max<int64_t>(1, kSmall / p.w.rows), [&](int64_t begin, int64_t end, int) {
-      for (int64_t i = begin; i < end; ++i) {
-        kernels::table().silu_mul(p.y + i * p.ldy, at + i * p.w.rows, p.y + i * p.ldy, p.w.rows);
-      }
-    });
-    at += p.m * p.w.rows;
-  }
-}
-
-// --- in integers ------------------------------------------------------------------------------------------------------
+// --- rounded ------------------------------------------------------------------------------------------------------
 using kernels::StripInput;
 using kernels::StripTask;
 using kernels::StripType;
 
 const StripType& strip_type(const Matrix& w) { return kernels::table().strips[index_of(w.type)]; }
-bool in_integers(const Matrix& w) { return w.packed != nullptr || w.by_values; }
-// Products of equal x share its bytes, where their types want the same.
+Profile::Arithmetic arithmetic(const Matrix& w) {
+  if (w.packed != nullptr || w.by_values) return Profile::kInt8;
+  return w.by_pairs && kernels::table().pairs != nullptr ? Profile::kBf16 : Profile::kF32;
+}
+// Products of equal x share what it is rounded to, where their types want the same.
 class RoundedInputs {
  public:
   // The number of the input of p, which is kept from here on.
   std::size_t add(const Product& p) {
     const StripType type = p.w.packed != nullptr ? strip_type(p.w) : StripType{};
-    const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, nullptr};
+    const bool pairs = arithmetic(p.w) == Profile::kBf16;
+    const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
       if (k.x == in.x && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&
-          k.halves == in.halves && k.min == in.min)
+          k.halves == in.halves && k.min == in.min && k.pairs == in.pairs)
         return i;
     }
     inputs_.push_back(in);
@@ -157,7 +135,7 @@ class RoundedInputs {
     Units tiles(int64_t(inputs_.size()));
     int64_t bytes = 0, values = 0;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      tiles.set(int64_t(i), table.tile_count(inputs_[i].m));
+      tiles.set(int64_t(i), inputs_[i].pairs ? inputs_[i].m : table.tile_count(inputs_[i].m));
       values += inputs_[i].m * inputs_[i].cols, bytes += bytes_of(inputs_[i]);
     }
     if (int64_t(bytes_.size()) < bytes) bytes_.resize(std::size_t(bytes));
@@ -165,7 +143,8 @@ class RoundedInputs {
     for (StripInput& in : inputs_) in.out = at, at += bytes_of(in);
     const auto part = [&](int64_t begin, int64_t end, int) {
       tiles.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-        table.round_tiles(inputs_[std::size_t(i)], first, last);
+        const StripInput& in = inputs_[std::size_t(i)];
+        (in.pairs ? table.round_pairs : table.round_tiles)(in, first, last);
       });
     };
     if (values < kSmall) return part(0, tiles.total(), 0);
@@ -174,7 +153,7 @@ class RoundedInputs {
 
  private:
   static int64_t bytes_of(const StripInput& in) {
-    return (in.m * ((in.cols + 31) / 32) * (36 + 4 * in.halves) + 63) / 64 * 64;
+    return (in.m * ((in.cols + 31) / 32) * (in.pairs ? 64 : 36 + 4 * in.halves) + 63) / 64 * 64;
   }
 
   std::vector<StripInput> inputs_;
@@ -183,18 +162,21 @@ class RoundedInputs {
 
 int64_t strips_of(int64_t rows) { return (rows + 15) / 16; }
 
-struct IntegerTask {
+struct RoundedTask {
   StripTask strips;
   kernels::PanelTask panels;
-  const StripType* type;  // null: panels
+  kernels::PairTask pairs;
+  const StripType* type;  // null: panels, or pairs where they have weights
   std::size_t input;
-  int64_t strip_count, grain;  // strips of a unit
+  int64_t m, strip_count, grain;  // tokens, strips, strips of a unit
 };
 
-IntegerTask integer_task(const Product& p) {
-  IntegerTask t{};
-  t.strip_count = strips_of(p.w.rows);
-  if (p.w.packed == nullptr) {
+RoundedTask rounded_task(const Product& p) {
+  RoundedTask t{};
+  t.m = p.m, t.strip_count = strips_of(p.w.rows);
+  if (arithmetic(p.w) == Profile::kBf16) {
+    t.pairs = {p.w.data, p.w.rows, p.w.cols, p.w.row_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
+  } else if (p.w.packed == nullptr) {
     const auto stored = [](const Matrix& w) { return w ? task_of({w, nullptr, 0, 0, nullptr, 0}) : MatmulTask{}; };
     t.panels = {stored(p.w), stored(p.up), nullptr, p.m, p.y, p.ldy, p.bias};
   } else {
@@ -204,15 +186,15 @@ IntegerTask integer_task(const Product& p) {
   return t;
 }
 
-void matmul_integers(ThreadPool& pool, std::span<const Product> products) {
+void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   constexpr int64_t kPanels = 384 << 10;  // bytes of a unit's panels, which stay in the second-level cache
   thread_local RoundedInputs inputs;
-  thread_local std::vector<IntegerTask> tasks;
+  thread_local std::vector<RoundedTask> tasks;
   inputs.clear(), tasks.clear();
   int64_t strips = 0, bytes = 0, work = 0;
   for (const Product& p : products) {
-    if (p.m == 0 || !in_integers(p)) continue;
-    tasks.push_back(integer_task(p));
+    if (p.m == 0 || arithmetic(p) == Profile::kF32) continue;
+    tasks.push_back(rounded_task(p));
     tasks.back().input = inputs.add(p);
     const int64_t stored = strips_of(p.w.rows) * 16 * p.w.row_bytes * (p.up ? 2 : 1);
     strips += strips_of(p.w.rows), bytes += stored, work += stored * p.m;
@@ -226,24 +208,25 @@ void matmul_integers(ThreadPool& pool, std::span<const Product> products) {
   Units units(int64_t(tasks.size()));
   int64_t scratch = 0;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
-    IntegerTask& t = tasks[i];
-    if (t.type == nullptr) {
+    RoundedTask& t = tasks[i];
+    if (t.type == nullptr && t.pairs.w == nullptr) {
       const int64_t panel = table.panel_bytes(t.panels.w.cols) * (t.panels.up.data != nullptr ? 2 : 1);
       t.panels.x = inputs.at(t.input);
       t.grain = std::clamp<int64_t>(std::min(kPanels / panel, strips / (threads * 6)) / 2 * 2, 2, 16);
       scratch = std::max(scratch, t.grain * panel);
     } else {
-      t.strips.x = inputs.at(t.input);
-      t.grain = std::clamp<int64_t>(strips / (threads * 8), 1, t.strips.m > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
+      t.strips.x = t.pairs.x = inputs.at(t.input);
+      t.grain = std::clamp<int64_t>(strips / (threads * 8), 1, t.m > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }
-  const IntegerTask* const all = tasks.data();
+  const RoundedTask* const all = tasks.data();
   const auto compute = [&](int64_t begin, int64_t end, int) {
     std::byte* const panel = scratch > 0 ? reinterpret_cast<std::byte*>(kernels::scratch((scratch + 3) / 4)) : nullptr;
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-      const IntegerTask& t = all[i];
+      const RoundedTask& t = all[i];
       if (t.type != nullptr) return t.type->multiply(t.strips, first * t.grain, std::min(last * t.grain, t.strip_count));
+      if (t.pairs.w != nullptr) return table.pairs(t.pairs, 16 * first * t.grain, std::min(16 * last * t.grain, t.pairs.rows));
       for (int64_t u = first; u < last; ++u) {
         table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), panel);
       }
@@ -253,26 +236,55 @@ void matmul_integers(ThreadPool& pool, std::span<const Product> products) {
   pool.share(units.total(), 1, compute);
 }
 
+// Only the integer kernels join gate and up.
+bool in_two(const Product& p) { return p.up && arithmetic(p) != Profile::kInt8; }
+
+// silu(x w^T) * (x up^T) from two products: w's goes to y, up's to a scratch beside it.
+void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
+  thread_local AlignedVector<float> ups;
+  std::size_t floats = 0;
+  for (const Product& p : products) floats += std::size_t(p.m * p.w.rows);
+  if (ups.size() < floats) ups.resize(floats);
+  std::vector<Product> plain;
+  float* at = ups.data();
+  for (const Product& p : products) {
+    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy});
+    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows});
+    at += p.m * p.w.rows;
+  }
+  matmul(pool, plain);
+  at = ups.data();
+  const Profile::Scope scope(pool.profile(), "silu");
+  for (const Product& p : products) {
+    pool.split(p.m, std::max<int64_t>(1, kSmall / p.w.rows), [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        kernels::table().silu_mul(p.y + i * p.ldy, at + i * p.w.rows, p.y + i * p.ldy, p.w.rows);
+      }
+    });
+    at += p.m * p.w.rows;
+  }
+}
+
 }  // namespace
 
-bool in_integers(const Product& p) {
-  return in_integers(p.w) && (!p.up || (in_integers(p.up) && p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed)));
+Profile::Arithmetic arithmetic(const Product& p) {
+  const bool alike = !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed));
+  return alike ? arithmetic(p.w) : Profile::kF32;
 }
 
 void matmul(ThreadPool& pool, std::span<const Product> products) {
-  const auto count = [&](auto&& f) { return std::count_if(products.begin(), products.end(), f); };
-  const auto integers = count([](const Product& p) { return in_integers(p); }), gated = count([](const Product& p) { return !in_integers(p) && bool(p.up); });
-  const auto all = std::ssize(products);
-  if (integers > 0) matmul_integers(pool, products);
-  if (integers == all) return;
-  if (integers == 0 && gated == 0) return matmul_exact(pool, products);
-  if (integers == 0 && gated == all) return matmul_gated_exact(pool, products);
-  std::vector<Product> plain, pairs;
+  int64_t apart = 0, exact = 0;
   for (const Product& p : products) {
-    if (!in_integers(p)) (p.up ? pairs : plain).push_back(p);
+    if (in_two(p)) ++apart;
+    else if (arithmetic(p) == Profile::kF32) ++exact;
   }
-  matmul_exact(pool, plain);
-  matmul_gated_exact(pool, pairs);
+  const int64_t all = std::ssize(products);
+  if (apart == all) return matmul_gated_apart(pool, products);
+  if (exact == all) return matmul_exact(pool, products);
+  if (apart + exact == 0) return matmul_rounded(pool, products);
+  std::vector<Product> parts[3];
+  for (const Product& p : products) parts[in_two(p) ? 2 : arithmetic(p) == Profile::kF32 ? 1 : 0].push_back(p);
+  matmul_rounded(pool, parts[0]), matmul_exact(pool, parts[1]), matmul_gated_apart(pool, parts[2]);
 }
 
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,

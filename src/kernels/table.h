@@ -29,13 +29,14 @@ struct MatmulTask {
   const float* bias;
 };
 
-// x of a product in integers: rounded to bytes, in the layout of body/strips.h.
+// x of a product as it is multiplied: rounded to bytes, in the layout of body/strips.h, or to BF16.
 struct StripInput {
   const float* x;  // [m, cols], stride ldx; beyond cols, up to a multiple of 32: zeros
   int64_t m, ldx, cols;
   int zero, halves;  // of the type of W
   bool min;
-  std::byte* out;  // m * ceil(cols / 32) * (36 + 4 * halves) bytes
+  bool pairs;      // BF16 instead, for body/pairs.h
+  std::byte* out;  // m * ceil(cols / 32) * (36 + 4 * halves) bytes; of pairs: * 64
 };
 // y = x W^T + bias, or silu(x W^T) * (x up^T): W and up in strips of the same type.
 struct StripTask {
@@ -60,6 +61,17 @@ struct StripType {
 struct PanelTask {
   MatmulTask w, up;    // type, data, rows, cols, scales; up without data: none
   const std::byte* x;  // StripInput::out
+  int64_t m;
+  float* y;
+  int64_t ldy;
+  const float* bias;
+};
+
+// y = x W^T + bias over pairs of BF16 (body/pairs.h): W [rows, cols] as stored.
+struct PairTask {
+  const std::byte* w;
+  int64_t rows, cols, row_bytes;
+  const std::byte* x;  // StripInput::out: m * cols rounded up to 32 values
   int64_t m;
   float* y;
   int64_t ldy;
@@ -96,6 +108,9 @@ struct KernelTable {
   int64_t (*tile_count)(int64_t m);
   int64_t (*panel_bytes)(int64_t cols);  // scratch for each strip of w and of up
   void (*panels)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
+  // BF16 weights; null: the set has no products of pairs.
+  void (*round_pairs)(const StripInput& in, int64_t begin, int64_t end);     // tokens
+  void (*pairs)(const PairTask& task, int64_t begin, int64_t end);           // rows
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats]. same_task: scratch is
@@ -124,6 +139,8 @@ const KernelTable& avx512_vnni_table();
 // AVX-512 BF16: kernels whose products are pairs of BF16.
 void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
 int64_t bf16_segment_scratch(const AttentionShape& shape);
+void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end);
+void bf16_pairs(const PairTask& task, int64_t begin, int64_t end);
 int64_t bf16_dot_burst(int64_t rounds, float* result);
 const KernelTable& table();  // the one in use
 

@@ -30,8 +30,9 @@ void Loader::count(const Matrix& m, double share) {
 Status Loader::pack(Matrix& m) {
   if (packed_ != nullptr) {
     SONDE_CHECK(packed_->add(m));
-    // Rare quantised types and FP8; plain ones are fast enough as they are, and exact.
+    // Rare quantised types and FP8. F16 and F32 are multiplied exactly.
     m.by_values = m.packed == nullptr && m.type->bytes < 2 * m.type->block;
+    m.by_pairs = m.type == bf16();
   }
   if (m.packed == nullptr) mapped_bytes += m.bytes();
   done_ += m.bytes();

@@ -182,6 +182,7 @@ Result<std::unique_ptr<FeedForward>> load_moe(Loader& in, int64_t layer) {
   auto moe = std::make_unique<MixtureOfExperts>(c);
   const std::string at = layer_name(layer, "mlp.");
   SONDE_TRY(moe->gate, in.matrix(at + "gate.weight", c.n_routed_experts, c.hidden_size));
+  moe->gate.by_pairs = false;  // published in F32: a near tie must not turn
   if (c.topk_method == "noaux_tc" && in.has(at + "gate.e_score_correction_bias")) {
     SONDE_TRY(moe->gate_rule.correction_bias, in.vector(at + "gate.e_score_correction_bias", c.n_routed_experts));
   }

@@ -10,7 +10,7 @@ void Step::multiply(std::string_view what, std::span<const Product> products) co
     for (const Product& p : products) {
       const double pair = p.up ? 2 : 1, bytes = p.m > 0 ? double(p.w.bytes()) : 0;
       pool.profile()->work(pair * bytes, pair * 2 * double(p.m) * double(p.w.rows) * double(p.w.cols),
-                           in_integers(p) ? Profile::kInt8 : Profile::kF32);
+                           arithmetic(p));
     }
   matmul(pool, products);
 }

@@ -40,7 +40,9 @@ struct Matrix {
   // The same rows in the packed form of the integer kernels (kernels/pack.h): strips of sixteen rows; null: none.
   const std::byte* packed = nullptr;
   int64_t strip_bytes = 0;
-  bool by_values = false;  // without a packed form: its values are rounded to bytes at each use, where the kernels can
+  // Without a packed form, where the kernels can:
+  bool by_values = false;  // its values are rounded to bytes at each use
+  bool by_pairs = false;   // BF16: what it multiplies is rounded to BF16
 
   explicit operator bool() const { return data != nullptr; }
   // Rows [first, first + count); with scales, first must be a multiple of scale_block. Packed too if they are whole strips.

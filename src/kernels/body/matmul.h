@@ -5,6 +5,15 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
+float dot(const float* a, const float* b, int64_t n) {
+  Tile<1, 1> t;
+  clear(t);
+  const float* const w[1] = {a};
+  const float* const x[1] = {b};
+  accumulate(t, w, x, n);
+  return sum(t.acc[0][0]);
+}
+
 constexpr int64_t kChunk = 768;          // values of k at once: a multiple of every block and of sixteen
 constexpr int64_t kPanelRows = 48;       // 144 KiB a chunk
 constexpr int64_t kPanelTokens = 132;    // accumulators wait in the second-level cache between chunks: 64 bytes a row and token
@@ -89,7 +98,7 @@ void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;
         with_count<kTileTokens>(b - a, [&]<int T>() {
-          constexpr int R = T <= 2 ? kStreamRows : kTileRows;
+          constexpr int R = T <= 2 ? 1 : kTileRows;  // with few tokens memory is read in one long run
           static_assert(kStreamRows % R == 0);
           if (next - r == 1) return stream_direct<1, T, W>(t, r, first + a);
           for (int64_t row = r; row < next; row += R) stream_direct<R, T, W>(t, row, first + a);

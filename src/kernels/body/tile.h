@@ -48,14 +48,5 @@ SONDE_INLINE void reduce(const Tile<R, T>& t, float (&out)[T][R]) {
   }
 }
 
-float dot(const float* a, const float* b, int64_t n) {
-  Tile<1, 1> t;
-  clear(t);
-  const float* const w[1] = {a};
-  const float* const x[1] = {b};
-  accumulate(t, w, x, n);
-  return sum(t.acc[0][0]);
-}
-
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

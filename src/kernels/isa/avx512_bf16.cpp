@@ -15,6 +15,9 @@ struct Pair { uint32_t both; };
 struct Wide { __m512i v; };
 
 inline Wide load_pairs(const uint32_t* p) { return {_mm512_loadu_si512(p)}; }
+inline Wide load_pairs_part(const uint16_t* p, int64_t n) {  // n values, zeros beyond
+  return {_mm512_maskz_loadu_epi16(__mmask32((uint64_t(1) << n) - 1), p)};
+}
 inline Wide splat(const Pair* p) { return {_mm512_set1_epi32(int(p->both))}; }
 inline Wide first_of(Wide w) { return {_mm512_and_si512(w.v, _mm512_set1_epi32(0xFFFF))}; }
 inline Lanes dot_pairs(Lanes acc, Wide a, Wide b) {
@@ -27,16 +30,19 @@ inline void store_pairs(Pair* p, Lanes x) {
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
 
-#include "kernels/body/inline.h"
+#include "kernels/body/tile.h"
 // (in this order)
 #include "kernels/body/exp.h"
 #include "kernels/body/segment.h"
+#include "kernels/body/pairs.h"
 
 namespace sonde::kernels {
 
 void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
   avx512_bf16::attention_segment(task, segment, same_task, part, scratch);
 }
+void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end) { avx512_bf16::round_pairs(in, begin, end); }
+void bf16_pairs(const PairTask& task, int64_t begin, int64_t end) { avx512_bf16::multiply_pairs_of(task, begin, end); }
 int64_t bf16_segment_scratch(const AttentionShape& shape) { return avx512_bf16::segment_scratch(shape); }
 
 int64_t bf16_dot_burst(int64_t rounds, float* result) {
