@@ -41,6 +41,7 @@ CpuFeatures detect() {
     const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
     f.amx_int8 = granted && amx_int8;
     f.amx_bf16 = granted && amx_bf16;
+    f.amx_refused = !granted;
   }
   return f;
 }

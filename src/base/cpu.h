@@ -12,6 +12,7 @@ struct CpuFeatures {
   bool avx512_bf16 = false;
   bool amx_int8 = false;     // the processor has it and the system granted tile data
   bool amx_bf16 = false;
+  bool amx_refused = false;  // the processor has tiles, the system did not grant their data
 };
 
 const CpuFeatures& cpu_features();

@@ -1,5 +1,6 @@
-// Chooses the instruction set and the range of rows or queries that each thread computes.
+// Chooses the instruction set.
 #include <cstdlib>
+#include <cstring>
 #include <string>
 
 #include "base/cpu.h"
@@ -20,9 +21,22 @@ const KernelTable& avx512_bf16_table() {
     t.name = "avx512_bf16";
     t.attention_segment = bf16_attention_segment, t.segment_scratch = bf16_segment_scratch;
     t.round_pairs = bf16_round_pairs, t.pairs = bf16_pairs;
+    t.bf16_burst = bf16_dot_burst;
     return t;
   }();
   return made;
+}
+
+// Null: tiles cannot be used here, or do not give what vectors give.
+const KernelTable* amx_if_it_works() {
+  static const KernelTable* const works = []() -> const KernelTable* {
+    const CpuFeatures& f = cpu_features();
+    if (!f.amx_int8 || !f.avx512_vnni) return nullptr;
+    const KernelTable& vectors = f.avx512_bf16 ? avx512_bf16_table() : avx512_vnni_table();
+    const KernelTable& tiles = amx_table(vectors);
+    return same_products(vectors, tiles) ? &tiles : nullptr;
+  }();
+  return works;
 }
 #endif
 
@@ -33,6 +47,7 @@ std::vector<const KernelTable*> usable_tables() {
   if (cpu_features().avx512) tables.push_back(&avx512_table());
   if (cpu_features().avx512_vnni) tables.push_back(&avx512_vnni_table());
   if (cpu_features().avx512_bf16) tables.push_back(&avx512_bf16_table());
+  if (const KernelTable* amx = amx_if_it_works()) tables.push_back(amx);
 #endif
   return tables;
 }
@@ -59,6 +74,31 @@ const KernelTable*& current() {
 }  // namespace
 
 const KernelTable& table() { return *current(); }
+void use_table(const KernelTable& table) { current() = &table; }
+
+bool same_products(const KernelTable& a, const KernelTable& b) {
+  constexpr int64_t kTokens = 17, kCols = 256;
+  std::vector<float> x(kTokens * kCols);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(i * 37 % 251) - 125;
+  for (std::size_t i = 0; i < all_types().size(); ++i) {
+    const StripType& type = a.strips[i];
+    if (type.bytes == 0) continue;
+    const int64_t blocks = kCols / all_types()[i].block;
+    AlignedVector<std::byte> w(std::size_t(blocks * type.bytes));
+    for (std::size_t j = 0; j < w.size(); ++j) w.data()[j] = std::byte(j * 7 % 60);  // as halves: finite
+    AlignedVector<std::byte> bytes(std::size_t(kTokens * kCols / 32 * (36 + 4 * type.halves)));
+    const StripInput in{x.data(), kTokens, kCols, kCols, type.zero, type.halves, type.min, false, bytes.data()};
+    std::vector<float> y[2];
+    for (const KernelTable* t : {&a, &b}) {
+      std::vector<float>& out = y[t == &b];
+      out.resize(kTokens * 16);
+      t->round_tiles(in, 0, t->tile_count(kTokens));
+      t->strips[i].multiply({w.data(), nullptr, 16, blocks, type.bytes * blocks, bytes.data(), kTokens, out.data(), 16, nullptr}, 0, 1);
+    }
+    if (std::memcmp(y[0].data(), y[1].data(), y[0].size() * sizeof(float)) != 0) return false;
+  }
+  return true;
+}
 
 float* scratch(int64_t floats) {
   thread_local AlignedVector<float> buffer;
@@ -70,6 +110,15 @@ float* scratch(int64_t floats) {
 
 std::string_view kernel_set() { return kernels::table().name; }
 
+std::string_view kernel_set_notice() {
+#if defined(__x86_64__)
+  const CpuFeatures& f = cpu_features();
+  if (f.amx_refused) return "the processor has AMX, but the system refuses its tiles (arch_prctl): AVX-512 serves";
+  if (f.amx_int8 && f.avx512_vnni && kernels::amx_if_it_works() == nullptr) return "AMX fails the check at start: AVX-512 serves";
+#endif
+  return "";
+}
+
 std::vector<std::string_view> kernel_sets() {
   std::vector<std::string_view> names;
   for (const kernels::KernelTable* t : kernels::usable_tables()) names.push_back(t->name);
@@ -78,7 +127,7 @@ std::vector<std::string_view> kernel_sets() {
 
 Status choose_kernel_set(std::string_view name) {
   if (const kernels::KernelTable* chosen = kernels::by_name(name)) {
-    kernels::current() = chosen;
+    kernels::use_table(*chosen);
     return {};
   }
   Error error{Code::kUnsupported, "no such instruction set on this processor", "", "one of", std::string(name), ""};

@@ -22,10 +22,12 @@
 namespace sonde {
 
 // --- instruction sets -------------------------------------------------------------------------------------------------
-// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16".
+// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx".
 std::string_view kernel_set();
 // Names that this processor can run, slowest first.
 std::vector<std::string_view> kernel_sets();
+// One line where the processor has a better set that cannot be used; else empty.
+std::string_view kernel_set_notice();
 // Chooses another table (tests, SONDE_ISA). Not while kernels run. An unknown or unavailable name is an error naming those that are.
 Status choose_kernel_set(std::string_view name);
 

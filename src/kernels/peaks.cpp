@@ -84,9 +84,7 @@ Peaks measure_peaks(ThreadPool& pool, double seconds) {
   };
   peaks.fma_gflops = 1e-9 * burst(widest.fma_burst);
   peaks.int8_gops = 1e-9 * burst(widest.int8_burst);
-#if defined(__x86_64__)
-  if (kernel_set() == "avx512_bf16") peaks.bf16_gflops = 1e-9 * burst(kernels::bf16_dot_burst);
-#endif
+  if (widest.bf16_burst != nullptr) peaks.bf16_gflops = 1e-9 * burst(widest.bf16_burst);
   return peaks;
 }
 

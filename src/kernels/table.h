@@ -107,6 +107,7 @@ struct KernelTable {
   void (*round_tiles)(const StripInput& in, int64_t begin, int64_t end);
   int64_t (*tile_count)(int64_t m);
   int64_t (*panel_bytes)(int64_t cols);  // scratch for each strip of w and of up
+  void (*fill_panel)(const MatmulTask& w, int64_t strip, std::byte* out);
   void (*panels)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
   // BF16 weights; null: the set has no products of pairs.
   void (*round_pairs)(const StripInput& in, int64_t begin, int64_t end);     // tokens
@@ -129,6 +130,7 @@ struct KernelTable {
   // Peaks: independent chains in registers, the operations done; a result and a sum, so that nothing can be dropped.
   int64_t (*fma_burst)(int64_t rounds, float* result);
   int64_t (*int8_burst)(int64_t rounds, float* result);
+  int64_t (*bf16_burst)(int64_t rounds, float* result) = nullptr;  // null: no products of BF16 pairs
   float (*read_all)(const float* data, int64_t n);
 };
 
@@ -142,7 +144,13 @@ int64_t bf16_segment_scratch(const AttentionShape& shape);
 void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end);
 void bf16_pairs(const PairTask& task, int64_t begin, int64_t end);
 int64_t bf16_dot_burst(int64_t rounds, float* result);
+// AMX: as `fewer`, which also serves products of few tokens, with products in integers by tiles.
+const KernelTable& amx_table(const KernelTable& fewer);
+
 const KernelTable& table();  // the one in use
+void use_table(const KernelTable& table);
+// Whether both give the same bits: a strip of every type, times tokens for more than one tile.
+bool same_products(const KernelTable& a, const KernelTable& b);
 
 // attention() over BF16 records.
 void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows);

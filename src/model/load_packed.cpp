@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "kernels/kernels.h"
 #include "kernels/pack.h"
 #include "model/model.h"
 #include "model/packed_weights.h"
@@ -40,6 +41,7 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
   const auto notice = [&](const std::string& line) {
     if (options.notice) options.notice(line);
   };
+  if (const std::string_view line = kernel_set_notice(); !line.empty()) notice(std::string(line));
   const auto load_into = [&](PackedWeights* packed) -> Status {
     SONDE_CHECK(load(packed));
     SONDE_CHECK(packed->finish());

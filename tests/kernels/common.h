@@ -7,8 +7,10 @@
 #include <string>
 #include <vector>
 
+#include "base/cpu.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "kernels/amx_model.h"
 #include "kernels/kernels.h"
 #include "kernels/reference.h"
 #include "tensor/types.h"
@@ -69,16 +71,28 @@ inline std::vector<const Type*> weight_types() {
   return types;
 }
 
+// As choose_kernel_set(), which offers a product's users no model.
+inline Status choose(std::string_view set) {
+#if defined(__x86_64__)
+  if (set == "amx_model") {
+    if (!cpu_features().avx512_vnni) return Error{Code::kUnsupported, "the model of AMX needs AVX-512 VNNI", "", "", "", ""};
+    kernels::use_table(kernels::amx_model_table(kernels::avx512_vnni_table()));
+    return {};
+  }
+#endif
+  return choose_kernel_set(set);
+}
+
 // A test body runs once for every set; sets that the processor lacks are named in the log.
 class KernelSets : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     previous_ = std::string(kernel_set());
-    const Status chosen = choose_kernel_set(GetParam());
+    const Status chosen = choose(GetParam());
     if (!chosen.ok()) GTEST_SKIP() << "this processor cannot run " << GetParam() << ": " << chosen.error().message();
   }
   void TearDown() override {
-    ASSERT_TRUE(choose_kernel_set(previous_).ok());
+    ASSERT_TRUE(choose(previous_).ok());
   }
 
  private:
@@ -86,7 +100,7 @@ class KernelSets : public testing::TestWithParam<const char*> {
 };
 
 #define SONDE_EVERY_SET(Suite) \
-  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"), \
+  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"), \
                            [](const auto& set) { return std::string(set.param); })
 
 }  // namespace sonde::test

@@ -11,6 +11,7 @@ namespace {
 
 class Strips : public KernelSets {};
 SONDE_EVERY_SET(Strips);
+INSTANTIATE_TEST_SUITE_P(Models, Strips, testing::Values("amx_model"), [](const auto& set) { return std::string(set.param); });
 
 std::vector<const Type*> packed_types() {
   std::vector<const Type*> types;
@@ -181,7 +182,7 @@ TEST_P(Strips, AreTheSameBitsAsThePortableOnes) {
     PackedMatrix again = packed_matrix(pool, *type, rows, cols, 13);
     ASSERT_TRUE(again.strips == w.strips) << type->name;
     matmul(pool, again.view, x.data(), m, cols, portable.data(), rows);
-    ASSERT_TRUE(choose_kernel_set(set).ok());
+    ASSERT_TRUE(choose(set).ok());
     ASSERT_EQ(std::memcmp(y.data(), portable.data(), y.size() * 4), 0) << type->name;
   }
 }

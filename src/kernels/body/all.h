@@ -10,6 +10,7 @@
 // (after exp_lanes)
 #include "kernels/body/attention.h"
 #include "kernels/body/strips.h"
+#include "kernels/body/strip_products.h"
 #include "kernels/body/panels.h"
 #include "kernels/body/parts.h"
 #include "kernels/body/segment.h"
@@ -42,6 +43,7 @@ constexpr KernelTable kTable = {
     .round_tiles = round_tiles,
     .tile_count = tile_count,
     .panel_bytes = panel_bytes,
+    .fill_panel = fill_panel,
     .panels = multiply_panels,
     .round_pairs = nullptr,
     .pairs = nullptr,

@@ -1,26 +1,16 @@
 // Types without a strip form, in integers: a few times sixteen rows are unpacked and rounded to signed bytes, 32 columns of
 // a row with a scale of their own, into a panel in the second-level cache that meets every token. Sums as in body/strips.h.
-//
-// A panel of sixteen rows: run by run of 32 columns, 8 quads of bytes (a byte is the value + 128), then 16 scales (floats).
 #pragma once
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-struct PanelReader {
-  static constexpr int kBytes = 512 + 64, kRuns = 1, kHalves = 1, kMost = 255, kRunLines = 0;
-  static constexpr bool kMin = false;
-  struct Block {};
-  static SONDE_INLINE Block block(const uint8_t*) { return {}; }
-  static SONDE_INLINE Lanes scale(const Block&, const uint8_t* w, int, int) { return load(reinterpret_cast<const float*>(w + 512)); }
-  static SONDE_INLINE Quads group(const uint8_t* w, int, int g) { return prepared<kMost>(load_quads(w + 64 * g)); }
-};
-
 SONDE_INLINE int64_t run_count(int64_t cols) { return (cols + 31) / 32; }
 int64_t panel_bytes(int64_t cols) { return run_count(cols) * PanelReader::kBytes; }
 
 // The columns are filled up to a multiple of 32 by zeros.
-void fill_panel(const MatmulTask& w, int64_t strip, uint8_t* out) {
+void fill_panel(const MatmulTask& w, int64_t strip, std::byte* panel) {
+  uint8_t* out = reinterpret_cast<uint8_t*>(panel);
   constexpr int64_t kPart = 256;  // a multiple of every block
   for (int64_t k = 0; k < w.cols; k += kPart) {
     const int64_t columns = w.cols - k < kPart ? w.cols - k : kPart, runs = (columns + 31) / 32;
@@ -55,8 +45,8 @@ void multiply_panels(const PanelTask& task, int64_t begin, int64_t end, std::byt
   uint8_t* const w = reinterpret_cast<uint8_t*>(scratch);
   uint8_t* const up = task.up.data == nullptr ? nullptr : w + count * bytes;
   for (int64_t i = 0; i < count; ++i) {
-    fill_panel(task.w, begin + i, w + i * bytes);
-    if (up != nullptr) fill_panel(task.up, begin + i, up + i * bytes);
+    fill_panel(task.w, begin + i, scratch + i * bytes);
+    if (up != nullptr) fill_panel(task.up, begin + i, scratch + (count + i) * bytes);
   }
   const StripTask out{nullptr, nullptr, task.w.rows, 0, 0, nullptr, task.m, task.y, task.ldy, task.bias};
   for (int64_t tile = 0; tile < tile_count(task.m); ++tile) {

@@ -1,0 +1,173 @@
+// Sums of strips by vectors, some tokens at a time, and the table of types (body/strips.h has the definition).
+#pragma once
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t first = tile_start(in.m, i);
+    uint8_t* out = reinterpret_cast<uint8_t*>(in.out) + first * ((in.cols + 31) / 32) * run_bytes(1, in.halves);
+    with_count<kStripTokens>(tile_start(in.m, i + 1) - first, [&]<int T>() { round_tile<false>(in, first, T, out); });
+  }
+}
+
+// The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
+constexpr int64_t ahead(int tokens) { return tokens > 2 ? 1536 : 4096; }
+
+// acc[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks.
+template <class Reader, int R, int T>
+SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, Lanes (&acc)[R][T]) {
+  constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
+  for (int i = 0; i < R; ++i) {
+    for (int t = 0; t < T; ++t) acc[i][t] = zero();
+  }
+  for (int64_t b = 0; b < blocks; ++b, w += Reader::kBytes) {
+    typename Reader::Block block[R];
+    for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * strip_bytes);
+#pragma GCC unroll 1
+    for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
+      for (int i = 0; i < R; ++i) {
+        const uint8_t* const next = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + ahead(T);
+        for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line);
+      }
+      const uint8_t* const scales = x + 32 * T;
+#pragma GCC unroll 2
+      for (int h = 0; h < Reader::kHalves; ++h) {
+        const uint8_t* const aux = x + 36 * T + 4 * h * T;
+        Dots<Reader::kMost> dots[R][T];
+#pragma GCC unroll 16
+        for (int t = 0; t < T; ++t) {
+          for (int i = 0; i < R; ++i) dots[i][t].start(Reader::kMin ? nullptr : aux + 4 * t);
+        }
+#pragma GCC unroll 8
+        for (int k = 0; k < kGroups; ++k) {
+          const int g = h * kGroups + k;
+          Quads group[R];
+          for (int i = 0; i < R; ++i) group[i] = Reader::group(w + i * strip_bytes, run, g);
+#pragma GCC unroll 16
+          for (int t = 0; t < T; ++t) {
+            const Bytes4 four(x + 4 * (g * T + t));
+            for (int i = 0; i < R; ++i) dots[i][t].add(group[i], four, k);
+          }
+        }
+        for (int i = 0; i < R; ++i) {
+          const Lanes scale = Reader::scale(block[i], w + i * strip_bytes, run, h);
+#pragma GCC unroll 16
+          for (int t = 0; t < T; ++t) {
+            acc[i][t] = fma(dots[i][t].lanes(), mul(scale, set_from(scales + 4 * t)), acc[i][t]);
+          }
+          if constexpr (Reader::kMin) {
+            const Lanes least = Reader::least(block[i], w + i * strip_bytes, run);
+#pragma GCC unroll 16
+            for (int t = 0; t < T; ++t) acc[i][t] = fma(least, set_from(aux + 4 * t), acc[i][t]);
+          }
+        }
+      }
+    }
+  }
+}
+
+// Strips from `strip` on, of a matrix of `rows`, into T tokens of y, after their bias where there is one.
+template <int R, int T>
+SONDE_INLINE void store_strips(const Lanes (&acc)[R][T], int64_t strip, int64_t rows, const float* bias, float* y, int64_t ldy) {
+  for (int i = 0; i < R; ++i) {
+    const int64_t row = (strip + i) * 16, count = rows - row < 16 ? rows - row : 16;
+    const Lanes added = bias == nullptr ? zero() : load_part(bias + row, count);
+    for (int t = 0; t < T; ++t) {
+      const Lanes out = bias == nullptr ? acc[i][t] : add(acc[i][t], added);
+      if (count == 16) store(y + t * ldy + row, out);
+      else store_part(y + t * ldy + row, out, count);
+    }
+  }
+}
+
+// Strips w (and up, where there is one) and one tile of x, into y.
+template <class Reader, int R, int T>
+void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int64_t strip_bytes, int64_t blocks, int64_t strip,
+                int64_t token, const uint8_t* x) {
+  Lanes acc[R][T];
+  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, acc);
+  if (up != nullptr) {
+    Lanes ups[R][T];
+    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, ups);
+    for (int i = 0; i < R; ++i) {
+      for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], ups[i][t]);
+    }
+  }
+  store_strips<R, T>(acc, strip, task.rows, task.bias, task.y + token * task.ldy, task.ldy);
+}
+
+// Gate and up for one tile of tokens: some strips of the one, then the same of the other, so that memory is read in long
+// runs.
+template <class Q>
+void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
+  constexpr int64_t kTogether = 16;
+  const auto at = [&](const std::byte* w, int64_t strip) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
+  const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
+  with_count<kStripTokens>(task.m, [&]<int T>() {
+    Lanes gates[kTogether][1][T], ups[1][T];
+    for (int64_t n, strip = begin; strip < end; strip += n) {
+      n = end - strip < kTogether ? end - strip : kTogether;
+      for (int64_t i = 0; i < n; ++i) {
+        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, gates[i]);
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, ups);
+        for (int t = 0; t < T; ++t) ups[0][t] = silu_mul_lanes(gates[i][0][t], ups[0][t]);
+        store_strips<1, T>(ups, strip + i, task.rows, task.bias, task.y, task.ldy);
+      }
+    }
+  });
+}
+
+// Tiles in groups whose bytes stay in the second-level cache while the strips pass.
+template <class Q>
+void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
+  if (task.up != nullptr && task.m <= kStripTokens) return multiply_gated<Q>(task, begin, end);
+  constexpr int64_t kResident = 384 << 10;
+  const int64_t token_bytes = task.blocks * q::StripLayout<Q>::kRuns * run_bytes(1, q::StripLayout<Q>::kHalves);
+  const int64_t tiles = tile_count(task.m), fitting = kResident / (token_bytes * kStripTokens);
+  const int64_t together = fitting > 1 ? fitting : 1;
+  for (int64_t first = 0; first < tiles; first += together) {
+    const int64_t last = first + together < tiles ? first + together : tiles;
+    for (int64_t rows, strip = begin; strip < end; strip += rows) {
+      rows = end - strip >= kStripPair && task.m >= kPairTokens ? kStripPair : 1;
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t token = tile_start(task.m, i);
+        const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * token_bytes;
+        with_count<kStripTokens>(tile_start(task.m, i + 1) - token, [&]<int T>() {
+          const auto tile = [&]<int R>(int64_t at) {
+            const auto place = [&](const std::byte* of) { return reinterpret_cast<const uint8_t*>(of) + at * task.strip_bytes; };
+            strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
+                                             task.blocks, at, token, x);
+          };
+          if constexpr (T >= kPairTokens) {
+            if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);
+          }
+          for (int64_t r = strip; r < strip + rows; ++r) tile.template operator()<1>(r);
+        });
+      }
+    }
+  }
+}
+
+template <class Q>
+constexpr StripType strip_type() {
+  if constexpr (requires { typename Q::Strip; }) {
+    using S = typename Q::Strip;
+    using L = q::StripLayout<Q>;
+    return {.bytes = L::kBytes, .zero = S::kZero, .halves = L::kHalves, .min = S::kMin,
+            .pack = &q::pack_strip<Q>, .multiply = &multiply_strips<Q>};
+  } else {
+    return {};
+  }
+}
+constexpr StripType kStripTypes[] = {
+#define SONDE_ROW(T) strip_type<q::T>(),
+    SONDE_TYPES(SONDE_ROW)
+#undef SONDE_ROW
+};
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA

@@ -1,0 +1,72 @@
+// AMX: tiles of signed bytes multiplied into tiles of int32, beside AVX-512 with VNNI.
+#define SONDE_ISA amx
+#include "kernels/isa/avx512.h"
+// (after Lanes)
+#include "kernels/body/inline.h"
+// (in this order)
+#include "kernels/body/strips.h"
+#include "kernels/body/tile_shapes.h"
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+// Written as assembly: the compilers' own forms take the tiles' numbers as text.
+struct Tiles {
+  explicit Tiles(const TileShapes& shapes) { __asm__ volatile("ldtilecfg %0" ::"m"(shapes)); }
+  ~Tiles() { __asm__ volatile("tilerelease"); }  // tiles in use cost every change of context
+  Tiles(const Tiles&) = delete;
+  template <int N>
+  static SONDE_INLINE void zero() { __asm__ volatile("tilezero %%tmm%c0" ::"i"(N)); }
+  template <int N>
+  static SONDE_INLINE void load(const void* p, int64_t stride) {
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(N) : "memory");
+  }
+  template <int N>
+  static SONDE_INLINE void store(void* p, int64_t stride) {
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(N) : "memory");
+  }
+  // Sums += X W, X and W of signed bytes.
+  template <int Sums, int X, int W>
+  static SONDE_INLINE void multiply() {
+    __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(X), "i"(W));
+  }
+};
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
+
+// (after Tiles)
+#include "kernels/body/tiles.h"
+
+namespace sonde::kernels {
+namespace amx {
+namespace {
+
+int64_t int8_burst(int64_t rounds, float* result) {
+  TileShapes shapes{};
+  shapes.palette = 1;
+  for (int i = 0; i < 6; ++i) shapes.rows[i] = 16, shapes.row_bytes[i] = 64;
+  alignas(64) int32_t data[16][16] = {};
+  data[0][0] = int32_t(*result);
+  const Tiles tiles(shapes);
+  Tiles::zero<0>(), Tiles::zero<1>(), Tiles::zero<2>(), Tiles::zero<3>();
+  Tiles::load<4>(data, 64), Tiles::load<5>(data, 64);
+  const int64_t products = rounds / 16 + 1;  // four take as long as sixteen rounds by vectors
+  for (int64_t k = 0; k < products; ++k) {
+    Tiles::multiply<0, 4, 5>(), Tiles::multiply<1, 4, 5>(), Tiles::multiply<2, 4, 5>(), Tiles::multiply<3, 4, 5>();
+  }
+  Tiles::store<0>(data, 64);
+  *result = float(data[0][0]);
+  return products * 4 * 16 * 16 * 64 * 2;
+}
+
+}  // namespace
+}  // namespace amx
+
+const KernelTable& amx_table(const KernelTable& served) {
+  KernelTable& table = amx::tile_table(served);
+  table.name = "amx", table.int8_burst = amx::int8_burst;
+  return table;
+}
+
+}  // namespace sonde::kernels
