@@ -12,6 +12,8 @@ struct CpuFeatures {
   bool avx512_bf16 = false;
   bool amx_int8 = false;     // the processor has it and the system granted tile data
   bool amx_bf16 = false;
+  bool neon = false;
+  bool neon_dotprod = false;
 };
 
 const CpuFeatures& cpu_features();

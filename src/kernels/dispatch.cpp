@@ -32,6 +32,9 @@ std::vector<const KernelTable*> usable_tables() {
   if (cpu_features().avx512) tables.push_back(&avx512_table());
   if (cpu_features().avx512_vnni) tables.push_back(&avx512_vnni_table());
   if (cpu_features().avx512_bf16) tables.push_back(&avx512_bf16_table());
+#elif defined(__aarch64__)
+  if (cpu_features().neon) tables.push_back(&neon_table());
+  if (cpu_features().neon_dotprod) tables.push_back(&neon_dotprod_table());
 #endif
   return tables;
 }

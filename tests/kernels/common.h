@@ -86,7 +86,7 @@ class KernelSets : public testing::TestWithParam<const char*> {
 };
 
 #define SONDE_EVERY_SET(Suite) \
-  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16"), \
+  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "neon", "neon_dotprod"), \
                            [](const auto& set) { return std::string(set.param); })
 
 }  // namespace sonde::test

@@ -74,6 +74,8 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 }
 
 constexpr int kStreamRows = 4;
+// Rows of a tile of so many tokens: four, where the registers hold their sums.
+constexpr int stream_rows(int tokens) { return tokens * kStreamRows <= kTileTokens * kTileRows ? kStreamRows : kTileRows; }
 constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
 
 // So many tokens pass before the rows of W: their part of x stays in the caches meanwhile.
@@ -89,7 +91,7 @@ void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
       for (int64_t tile = 0; tile < tiles; ++tile) {
         const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;
         with_count<kTileTokens>(b - a, [&]<int T>() {
-          constexpr int R = T <= 2 ? kStreamRows : kTileRows;
+          constexpr int R = stream_rows(T);
           static_assert(kStreamRows % R == 0);
           if (next - r == 1) return stream_direct<1, T, W>(t, r, first + a);
           for (int64_t row = r; row < next; row += R) stream_direct<R, T, W>(t, row, first + a);
@@ -221,7 +223,7 @@ constexpr StreamFused kStreamFused[] = {
 void stream(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
   with_count<kTileTokens>(t.m, [&]<int T>() {
     int64_t r = begin;
-    for (; r + kStreamRows <= end; r += kStreamRows) stream_unpacked<kStreamRows, T>(t, r, scratch);
+    for (constexpr int R = stream_rows(T); r + R <= end; r += R) stream_unpacked<R, T>(t, r, scratch);
     for (; r < end; ++r) stream_unpacked<1, T>(t, r, scratch);
   });
 }
