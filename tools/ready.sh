@@ -9,6 +9,8 @@ build_packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev r
   libcli11-dev libboost1.81-dev libssl-dev libedit-dev libgtest-dev)
 # The second compiler, with its sanitizers and libFuzzer.
 clang_packages=(clang-19 libclang-rt-19-dev)
+# A compiler for 64-bit ARM and an emulator of it.
+arm_packages=(g++-aarch64-linux-gnu qemu-user-static)
 
 # Runs a long command silently into the file $1 and reports every ten seconds that it still runs; fails as the command does.
 quietly() {

@@ -19,6 +19,15 @@ suite_ctest() {
   if ((status)); then broken+=("tests of $preset"); fi
 }
 
+# The kernels for 64-bit ARM by a cross compiler, under emulation: NEON on a processor that lacks the dot product (an
+# instruction too many stops it), then with it. Left out are tests of shapes and threads alone, too long there.
+suite_emulated() {
+  local long='SameBitsAlone|BitForBit|AnyTokensThreadsAndProducts|ManyTokens'
+  need "${arm_packages[@]}"
+  QEMU_CPU=cortex-a72 suite_ctest aarch64 -R '/neon$' -E "$long"
+  QEMU_CPU=cortex-a76 suite_ctest aarch64 -R '/neon_dotprod$|Objects|Sets\.|Cpu' -E "$long"
+}
+
 # Adds up what ctest has written into the file $1.
 count_ctest() {
   local all bad skip

@@ -7,6 +7,9 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace sonde {
@@ -45,6 +48,14 @@ CpuFeatures detect() {
   }
   return f;
 }
+#elif defined(__aarch64__)
+CpuFeatures detect() {
+  const unsigned long has = getauxval(AT_HWCAP);
+  CpuFeatures f;
+  f.neon = (has & HWCAP_ASIMD) != 0;
+  f.neon_dotprod = f.neon && (has & HWCAP_ASIMDDP) != 0;
+  return f;
+}
 #else
 CpuFeatures detect() { return {}; }
 #endif
@@ -76,6 +87,8 @@ std::string cpu_name() {
   add(f.avx512_vnni, "VNNI");
   add(f.avx512_bf16, "BF16");
   add(f.amx_int8 || f.amx_bf16, "AMX");
+  add(f.neon, "NEON");
+  add(f.neon_dotprod, "dot product");
   return list.empty() ? name : name + " (" + list + ")";
 }
 

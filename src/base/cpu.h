@@ -13,6 +13,8 @@ struct CpuFeatures {
   bool amx_int8 = false;     // the processor has it and the system granted tile data
   bool amx_bf16 = false;
   bool amx_refused = false;  // the processor has tiles, the system did not grant their data
+  bool neon = false;
+  bool neon_dotprod = false;
 };
 
 const CpuFeatures& cpu_features();

@@ -48,6 +48,9 @@ std::vector<const KernelTable*> usable_tables() {
   if (cpu_features().avx512_vnni) tables.push_back(&avx512_vnni_table());
   if (cpu_features().avx512_bf16) tables.push_back(&avx512_bf16_table());
   if (const KernelTable* amx = amx_if_it_works()) tables.push_back(amx);
+#elif defined(__aarch64__)
+  if (cpu_features().neon) tables.push_back(&neon_table());
+  if (cpu_features().neon_dotprod) tables.push_back(&neon_dotprod_table());
 #endif
   return tables;
 }

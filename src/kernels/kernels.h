@@ -22,7 +22,7 @@
 namespace sonde {
 
 // --- instruction sets -------------------------------------------------------------------------------------------------
-// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx".
+// The name of the table in use: "portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon", "neon_dotprod".
 std::string_view kernel_set();
 // Names that this processor can run, slowest first.
 std::vector<std::string_view> kernel_sets();

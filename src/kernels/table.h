@@ -138,6 +138,8 @@ const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
 const KernelTable& avx512_vnni_table();
+const KernelTable& neon_table();
+const KernelTable& neon_dotprod_table();
 // AVX-512 BF16: kernels whose products are pairs of BF16.
 void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
 int64_t bf16_segment_scratch(const AttentionShape& shape);

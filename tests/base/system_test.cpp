@@ -110,10 +110,13 @@ TEST(Cpu, NameAndFeatures) {
   const CpuFeatures& f = cpu_features();
   ASSERT_TRUE(!f.avx512 || f.avx2);  // whoever has the wider has the narrower
   ASSERT_TRUE(!f.avx512_vnni || f.avx512);
+  ASSERT_TRUE(!f.neon_dotprod || f.neon);
 #if defined(__x86_64__)
   ASSERT_EQ(f.avx2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
   ASSERT_EQ(f.avx512, __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"));
+#elif defined(__aarch64__)
+  ASSERT_TRUE(f.neon);
 #endif
 }
 

@@ -100,7 +100,9 @@ class KernelSets : public testing::TestWithParam<const char*> {
 };
 
 #define SONDE_EVERY_SET(Suite) \
-  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"), \
+  INSTANTIATE_TEST_SUITE_P(Sets, Suite,                                                                                 \
+                           testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon",   \
+                                           "neon_dotprod"),                                                             \
                            [](const auto& set) { return std::string(set.param); })
 
 }  // namespace sonde::test

@@ -25,7 +25,7 @@ TEST(Objects, InstructionSetsShareNoCode) {
       std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "libsonde_kernels.a";
   if (!std::filesystem::exists(library)) GTEST_SKIP() << "no " << library << " beside the tests";
   int objects = 0;
-  for (std::string set : {"avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"}) {
+  for (std::string set : {"avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon", "neon_dotprod"}) {
     const std::string symbols = output_of("cd /tmp && nm -C --defined-only '" + library.string() + "' 2>/dev/null");
     if (symbols.empty()) GTEST_SKIP() << "nm cannot read " << library;
     const std::size_t start = symbols.find("\n" + set + ".cpp.o:\n");
@@ -50,6 +50,8 @@ TEST(Objects, InstructionSetsShareNoCode) {
   }
 #if defined(__x86_64__)
   ASSERT_EQ(objects, 5) << "objects not found in " << library;
+#elif defined(__aarch64__)
+  ASSERT_EQ(objects, 2) << "objects not found in " << library;
 #endif
 }
 

@@ -53,9 +53,10 @@ SONDE_INLINE void value_tile(const float* const (&p)[T], float* const (&acc)[T],
   for (int v = 0; v < V; ++v) {
     for (int i = 0; i < T; ++i) c[v][i] = load(acc[i] + d + 16 * v);
   }
-  for (int64_t j = first; j < last; ++j) {
+  values += first;
+  for (int64_t j = 0; j < last - first; ++j) {
     Lanes a[T];
-    for (int i = 0; i < T; ++i) a[i] = set(p[i][j]);
+    for (int i = 0; i < T; ++i) a[i] = set(p[i][first + j]);
     for (int v = 0; v < V; ++v) {
       const Lanes b = Part ? load_part(values[j] + d + 16 * v, part) : load(values[j] + d + 16 * v);
       for (int i = 0; i < T; ++i) c[v][i] = fma(a[i], b, c[v][i]);

@@ -83,6 +83,8 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 }
 
 constexpr int kStreamRows = 4;
+// Rows of a tile of so many tokens: four, where the registers hold their sums.
+constexpr int stream_rows(int tokens) { return tokens * kStreamRows <= kTileTokens * kTileRows ? kStreamRows : kTileRows; }
 constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
 
 // So many tokens pass before the rows of W: their part of x stays in the caches meanwhile.
@@ -230,7 +232,7 @@ constexpr StreamFused kStreamFused[] = {
 void stream(const MatmulTask& t, int64_t begin, int64_t end, float* scratch) {
   with_count<kTileTokens>(t.m, [&]<int T>() {
     int64_t r = begin;
-    for (; r + kStreamRows <= end; r += kStreamRows) stream_unpacked<kStreamRows, T>(t, r, scratch);
+    for (constexpr int R = stream_rows(T); r + R <= end; r += R) stream_unpacked<R, T>(t, r, scratch);
     for (; r < end; ++r) stream_unpacked<1, T>(t, r, scratch);
   });
 }

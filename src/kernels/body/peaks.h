@@ -5,6 +5,7 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int kBurstChains = kTileRows * kTileTokens;  // as many accumulators as the register tile has
+constexpr int kByteChains = kBurstChains < 8 ? kBurstChains : 8;
 
 int64_t fma_burst(int64_t rounds, float* result) {
   Lanes c[kBurstChains];
@@ -25,15 +26,15 @@ int64_t fma_burst(int64_t rounds, float* result) {
 
 // bytes_fma: 64 products of unsigned and signed bytes added into 16 int32 lanes, by the best instruction of this set.
 int64_t int8_burst(int64_t rounds, float* result) {
-  Bytes c[8];
+  Bytes c[kByteChains];
   const Bytes a = set_bytes(3), b = set_bytes(5);
-  for (int i = 0; i < 8; ++i) c[i] = set_bytes(i);
+  for (int i = 0; i < kByteChains; ++i) c[i] = set_bytes(i);
   for (int64_t k = 0; k < rounds; ++k) {
-    for (int i = 0; i < 8; ++i) c[i] = bytes_fma(c[i], a, b);
+    for (int i = 0; i < kByteChains; ++i) c[i] = bytes_fma(c[i], a, b);
   }
   *result = 0;
-  for (int i = 0; i < 8; ++i) *result += any_value(c[i]);
-  return rounds * 8 * 64 * 2;
+  for (int i = 0; i < kByteChains; ++i) *result += any_value(c[i]);
+  return rounds * kByteChains * 64 * 2;
 }
 
 float read_all(const float* data, int64_t n) {

@@ -67,13 +67,13 @@ SONDE_INLINE void multiply_pairs(const Pair* a, int64_t lda, float* c, int64_t l
       for (int v = 0; v < kPairVectors; ++v) b[v] = load_pairs(at + 16 * v);
       call_lines(ahead, ahead.lines);
       for (int i = 0; i < T; ++i) {
-        const Wide x = splat(a + i * lda + k);
+        const auto x = splat(a + i * lda + k);
         for (int v = 0; v < kPairVectors; ++v) acc[i][v] = dot_pairs(acc[i][v], x, b[v]);
       }
     }
     if (odd) {
       for (int i = 0; i < T; ++i) {
-        const Wide x = splat(a + i * lda + pairs);
+        const auto x = splat(a + i * lda + pairs);
         for (int v = 0; v < kPairVectors; ++v) acc[i][v] = dot_pairs(acc[i][v], x, first_of(load_pairs(at + 16 * v)));
       }
     }

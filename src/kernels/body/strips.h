@@ -63,7 +63,7 @@ SONDE_INLINE Quads group_codes(const uint8_t* run, int g) {
     return load_quads(run + 64 * g);
   } else {
     const Quads both = load_quads(run + 64 * (g / 2));
-    Quads codes = masked(g % 2 == 0 ? both : shifted_right<4>(both), 0x0F);
+    Quads codes = g % 2 == 0 ? masked(both, 0x0F) : upper_nibbles(both);
     if constexpr (S::kHasTable) codes = looked_up(S::kTable, codes);
     if constexpr (S::kBits == 5) codes = either(codes, masked(moved(load_quads(run + 256), 4 - g), 0x10));
     if constexpr (S::kBits == 6) codes = either(codes, masked(moved(load_quads(run + 256 + 64 * (g / 4)), 4 - 2 * (g % 4)), 0x30));

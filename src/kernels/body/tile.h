@@ -22,14 +22,16 @@ SONDE_INLINE void clear(Tile<R, T>& t) {
 template <int R, int T, class W>
 SONDE_INLINE void accumulate(Tile<R, T>& t, const W* const (&w)[R], const float* const (&x)[T], int64_t n) {
   int64_t k = 0;
+  Tile<R, T> sums = t;
   for (; k + 16 <= n; k += 16) {
     Lanes b[T];
     for (int i = 0; i < T; ++i) b[i] = load(x[i] + k);
     for (int r = 0; r < R; ++r) {
       const Lanes a = load(w[r] + k);
-      for (int i = 0; i < T; ++i) t.acc[r][i] = fma(a, b[i], t.acc[r][i]);
+      for (int i = 0; i < T; ++i) sums.acc[r][i] = fma(a, b[i], sums.acc[r][i]);
     }
   }
+  t = sums;
   if (k < n) {
     for (int r = 0; r < R; ++r) {
       const Lanes a = load_part(w[r] + k, n - k);

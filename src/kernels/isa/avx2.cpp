@@ -198,8 +198,7 @@ inline Quads masked(Quads x, int mask) {
   return {_mm256_and_si256(x.a, m), _mm256_and_si256(x.b, m)};
 }
 inline Quads either(Quads x, Quads y) { return {_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)}; }
-template <int N>
-inline Quads shifted_right(Quads x) { return {_mm256_srli_epi16(x.a, N), _mm256_srli_epi16(x.b, N)}; }
+inline Quads upper_nibbles(Quads x) { return masked({_mm256_srli_epi16(x.a, 4), _mm256_srli_epi16(x.b, 4)}, 0x0F); }
 // Left by n bits, right where n is below 0; what crosses into the next byte must be masked off.
 inline Quads moved(Quads x, int n) {
   return n >= 0 ? Quads{_mm256_slli_epi16(x.a, n), _mm256_slli_epi16(x.b, n)}

@@ -74,8 +74,7 @@ struct Quads { __m512i v; };  // four codes of each of sixteen rows
 inline Quads load_quads(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 inline Quads masked(Quads a, int mask) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(char(mask)))}; }
 inline Quads either(Quads a, Quads b) { return {_mm512_or_si512(a.v, b.v)}; }
-template <int N>
-inline Quads shifted_right(Quads a) { return {_mm512_srli_epi16(a.v, N)}; }
+inline Quads upper_nibbles(Quads a) { return masked({_mm512_srli_epi16(a.v, 4)}, 0x0F); }
 inline void store_quads(uint8_t* p, Quads a) { _mm512_storeu_si512(p, a.v); }
 inline Quads less(Quads a, int n) { return {_mm512_sub_epi8(a.v, _mm512_set1_epi8(char(n)))}; }
 inline Lanes load_integers(const int32_t* p) { return {_mm512_cvtepi32_ps(_mm512_loadu_si512(p))}; }

@@ -192,9 +192,8 @@ inline Quads either(Quads a, const Quads& b) {
   for (int i = 0; i < 64; ++i) a.v[i] = uint8_t(a.v[i] | b.v[i]);
   return a;
 }
-template <int N>
-inline Quads shifted_right(Quads a) {
-  for (uint8_t& v : a.v) v = uint8_t(v >> N);
+inline Quads upper_nibbles(Quads a) {
+  for (uint8_t& v : a.v) v = uint8_t(v >> 4);
   return a;
 }
 inline Quads moved(Quads a, int n) {  // left by n bits, right where n is below 0

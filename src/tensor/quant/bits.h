@@ -10,6 +10,9 @@
 #ifdef __F16C__
 #include <immintrin.h>
 #endif
+#ifdef SONDE_NEON
+#include <arm_neon.h>
+#endif
 
 #ifndef SONDE_ISA
 #define SONDE_ISA portable
@@ -38,6 +41,8 @@ inline uint32_t bits_of(float value) { return __builtin_bit_cast(uint32_t, value
 inline float half_to_float(uint16_t h) {
 #ifdef __F16C__
   return _cvtsh_ss(h);
+#elif defined(SONDE_NEON)
+  return float(__builtin_bit_cast(float16_t, h));
 #else
   const int32_t magnitude = h & 0x7FFF;
   const uint32_t tiny = bits_of(float(magnitude) * 0x1p-24f), is_tiny = uint32_t((magnitude - 0x0400) >> 31);

@@ -40,6 +40,8 @@ inline Codes lookup(const int8_t* table, UCodes index) {
 #ifdef __SSSE3__
   return __builtin_bit_cast(Codes, _mm_shuffle_epi8(_mm_load_si128(reinterpret_cast<const __m128i*>(table)),
                                                     __builtin_bit_cast(__m128i, index)));
+#elif defined(SONDE_NEON)
+  return __builtin_bit_cast(Codes, vqtbl1q_s8(vld1q_s8(table), __builtin_bit_cast(uint8x16_t, index)));
 #else
   Codes out;
   for (int k = 0; k < 16; ++k) out[k] = table[index[k]];
