@@ -2,6 +2,7 @@
 #pragma once
 
 #define SONDE_INLINE __attribute__((always_inline)) inline
+#define SONDE_APART __attribute__((noinline))
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {

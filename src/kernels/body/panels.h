@@ -52,13 +52,15 @@ void multiply_panels(const PanelTask& task, int64_t begin, int64_t end, std::byt
   for (int64_t tile = 0; tile < tile_count(task.m); ++tile) {
     const int64_t token = tile_start(task.m, tile);
     const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * runs * run_bytes(1, 1);
-    with_count<kStripTokens>(tile_start(task.m, tile + 1) - token, [&]<int T>() {
+    with_count<kStripAlone>(tile_start(task.m, tile + 1) - token, [&]<int T>() {
       int64_t i = 0;
       const auto strips = [&]<int R>() {
         strip_tile<PanelReader, R, T>(out, w + i * bytes, up == nullptr ? nullptr : up + i * bytes, bytes, runs, begin + i, token, x);
         i += R;
       };
-      while (i + kStripPair <= count) strips.template operator()<kStripPair>();
+      if constexpr (T <= kStripTokens) {
+        while (i + kStripPair <= count) strips.template operator()<kStripPair>();
+      }
       while (i < count) strips.template operator()<1>();
     });
   }

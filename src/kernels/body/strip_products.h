@@ -8,17 +8,19 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const int64_t first = tile_start(in.m, i);
     uint8_t* out = reinterpret_cast<uint8_t*>(in.out) + first * ((in.cols + 31) / 32) * run_bytes(1, in.halves);
-    with_count<kStripTokens>(tile_start(in.m, i + 1) - first, [&]<int T>() { round_tile<false>(in, first, T, out); });
+    round_tile<false>(in, first, tile_start(in.m, i + 1) - first, out);
   }
 }
 
 // The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
 constexpr int64_t ahead(int tokens) { return tokens > 2 ? 1536 : 4096; }
 
-// acc[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks.
+// out[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks. One copy for each
+// reader and shape: inlined where it is called it would be three.
 template <class Reader, int R, int T>
-SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, Lanes (&acc)[R][T]) {
+SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, Lanes (&out)[R][T]) {
   constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
+  Lanes acc[R][T];
   for (int i = 0; i < R; ++i) {
     for (int t = 0; t < T; ++t) acc[i][t] = zero();
   }
@@ -66,6 +68,9 @@ SONDE_INLINE void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t 
       }
     }
   }
+  for (int i = 0; i < R; ++i) {
+    for (int t = 0; t < T; ++t) out[i][t] = acc[i][t];
+  }
 }
 
 // Strips from `strip` on, of a matrix of `rows`, into T tokens of y, after their bias where there is one.
@@ -105,7 +110,7 @@ void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
   constexpr int64_t kTogether = 16;
   const auto at = [&](const std::byte* w, int64_t strip) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
   const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
-  with_count<kStripTokens>(task.m, [&]<int T>() {
+  with_count<kStripAlone>(task.m, [&]<int T>() {
     Lanes gates[kTogether][1][T], ups[1][T];
     for (int64_t n, strip = begin; strip < end; strip += n) {
       n = end - strip < kTogether ? end - strip : kTogether;
@@ -124,7 +129,7 @@ void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
 // Tiles in groups whose bytes stay in the second-level cache while the strips pass.
 template <class Q>
 void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
-  if (task.up != nullptr && task.m <= kStripTokens) return multiply_gated<Q>(task, begin, end);
+  if (task.up != nullptr && task.m <= kStripAlone) return multiply_gated<Q>(task, begin, end);
   constexpr int64_t kResident = 384 << 10;
   const int64_t token_bytes = task.blocks * q::StripLayout<Q>::kRuns * run_bytes(1, q::StripLayout<Q>::kHalves);
   const int64_t tiles = tile_count(task.m), fitting = kResident / (token_bytes * kStripTokens);
@@ -136,13 +141,13 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
       for (int64_t i = first; i < last; ++i) {
         const int64_t token = tile_start(task.m, i);
         const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * token_bytes;
-        with_count<kStripTokens>(tile_start(task.m, i + 1) - token, [&]<int T>() {
+        with_count<kStripAlone>(tile_start(task.m, i + 1) - token, [&]<int T>() {
           const auto tile = [&]<int R>(int64_t at) {
             const auto place = [&](const std::byte* of) { return reinterpret_cast<const uint8_t*>(of) + at * task.strip_bytes; };
             strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
                                              task.blocks, at, token, x);
           };
-          if constexpr (T >= kPairTokens) {
+          if constexpr (T >= kPairTokens && T <= kStripTokens) {
             if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);
           }
           for (int64_t r = strip; r < strip + rows; ++r) tile.template operator()<1>(r);

@@ -15,8 +15,9 @@ namespace q = quant::SONDE_ISA;
 
 constexpr int64_t run_bytes(int64_t tokens, int halves) { return tokens * (36 + 4 * halves); }
 
-// m tokens in tiles of at most kStripTokens, evenly: tile i holds [tile_start(m, i), tile_start(m, i + 1)).
-SONDE_INLINE int64_t tile_count(int64_t m) { return (m + kStripTokens - 1) / kStripTokens; }
+// m tokens in tiles of at most kStripTokens, evenly, or in one of kStripAlone: tile i holds [tile_start(m, i),
+// tile_start(m, i + 1)).
+SONDE_INLINE int64_t tile_count(int64_t m) { return m <= kStripAlone ? 1 : (m + kStripTokens - 1) / kStripTokens; }
 SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_count(m); }
 
 SONDE_INLINE Lanes load_up_to(const float* p, int64_t n) { return n >= 16 ? load(p) : n > 0 ? load_part(p, n) : zero(); }

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 3;  // 12 accumulators, 3 + 1 operands
 constexpr int kFusedTokens = 4;
-constexpr int kStripTokens = 3, kStripPair = 1, kPairTokens = 99;  // 6 sums, 6 integer sums, codes, bytes, masks
+constexpr int kStripTokens = 3, kStripAlone = 3, kStripPair = 1, kPairTokens = 99;  // 6 sums, 6 integer sums, codes, bytes, masks
 constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 8 accumulators at most
 
 struct Half { uint16_t bits; };
