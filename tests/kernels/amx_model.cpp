@@ -4,9 +4,9 @@
 // (after Lanes)
 #include "kernels/body/inline.h"
 // (in this order)
+#include "kernels/amx_model.h"
 #include "kernels/body/strips.h"
 #include "kernels/body/tile_shapes.h"
-#include "kernels/amx_model.h"
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
@@ -79,7 +79,8 @@ struct Tiles {
       __builtin_memcpy(sums, cpu.tiles[Sums][m], sizeof sums);
       for (int k = 0; k < rows(W); ++k) {
         for (int n = 0; n < columns; ++n) {
-          for (int j = 0; j < 4; ++j) sums[n] += int8_t(cpu.tiles[X][m][4 * k + j]) * int8_t(cpu.tiles[W][k][4 * n + j]);
+          for (int j = 0; j < 4; ++j)
+            sums[n] += int8_t(cpu.tiles[X][m][4 * k + j]) * int8_t(cpu.tiles[W][k][4 * n + j]);
         }
       }
       __builtin_memcpy(cpu.tiles[Sums][m], sums, sizeof sums);

@@ -1,5 +1,5 @@
-// Products by tiles: the bits that AVX-512 VNNI gives, for any number of tokens. On processors with AMX by its instructions,
-// and wherever AVX-512 VNNI is by the model of its tiles.
+// Products by tiles: the bits that AVX-512 VNNI gives, for any number of tokens. On processors with AMX by its
+// instructions, and wherever AVX-512 VNNI is by the model of its tiles.
 #if defined(__x86_64__)
 #include <algorithm>
 #include <cmath>
@@ -68,7 +68,8 @@ class Tiles : public testing::TestWithParam<const char*> {
  private:
   std::string previous_;
 };
-INSTANTIATE_TEST_SUITE_P(Sets, Tiles, testing::Values("amx", "amx_model"), [](const auto& set) { return std::string(set.param); });
+INSTANTIATE_TEST_SUITE_P(Sets, Tiles, testing::Values("amx", "amx_model"),
+                         [](const auto& set) { return std::string(set.param); });
 
 TEST_P(Tiles, GiveTheBitsOfVectorsForEveryType) {
   for (const Type* type : weight_types()) {
@@ -107,7 +108,8 @@ TEST_P(Tiles, GiveTheBitsOfVectorsForTheLargestMagnitudes) {
         y.resize(16 * 16);
         matmul(pool_, w.view, x.data(), 16, 256, y.data(), 16);
       }
-      ASSERT_EQ(std::memcmp(got[0].data(), got[1].data(), got[0].size() * 4), 0) << type->name << " filled with " << filling;
+      ASSERT_EQ(std::memcmp(got[0].data(), got[1].data(), got[0].size() * 4), 0)
+          << type->name << " filled with " << filling;
     }
   }
 }
@@ -123,7 +125,8 @@ TEST(AmxCheck, FindsOneWrongValue) {
   wrong.strips = strips.data();
   EXPECT_TRUE(kernels::same_products(right, wrong));
   static auto* const multiply = strips[std::size_t(type_by_name("Q6_K") - all_types().data())].multiply;
-  strips[std::size_t(type_by_name("Q6_K") - all_types().data())].multiply = [](const kernels::StripTask& task, int64_t a, int64_t b) {
+  strips[std::size_t(type_by_name("Q6_K") - all_types().data())].multiply = [](const kernels::StripTask& task,
+                                                                               int64_t a, int64_t b) {
     multiply(task, a, b);
     float& last = task.y[(task.m - 1) * task.ldy + task.rows - 1];
     last = std::nextafter(last, INFINITY);

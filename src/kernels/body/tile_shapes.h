@@ -1,5 +1,5 @@
-// How many rows of how many bytes each of the eight tiles has: what LDTILECFG reads (Intel's manual of instructions, vol. 1,
-// 18.3).
+// How many rows of how many bytes each of the eight tiles has: what LDTILECFG reads (Intel's manual of instructions,
+// vol. 1, 18.3).
 #pragma once
 
 #include <cstdint>

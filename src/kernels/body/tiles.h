@@ -1,6 +1,6 @@
-// Products in integers by matrix tiles: the sums of body/strips.h, bit for bit, for many tokens. A run of 32 columns (a half
-// of one, where these have scales) is one product of tiles: x [T tokens][32 bytes] times W [8 groups][16 rows][4] gives int32
-// [T][16]. W is unpacked once for all tokens, so many runs at a time as fit the first-level cache beside x.
+// Products in integers by matrix tiles: the sums of body/strips.h, bit for bit, for many tokens. A run of 32 columns (a
+// half of one, where these have scales) is one product of tiles: x [T tokens][32 bytes] times W [8 groups][16 rows][4]
+// gives int32 [T][16]. W is unpacked once for all tokens, so many runs at a time as fit the first-level cache beside x.
 //
 // `Tiles` is the instruction set's: it holds the processor's eight tiles while it lives, in the shapes given.
 #pragma once
@@ -14,8 +14,8 @@ constexpr int64_t kUnpacked = 32;  // runs of W unpacked at once: 20 KiB
 
 const KernelTable* fewer;  // serves fewer tokens
 
-// Numbers of tiles: of sums (two, so that one is filled while the other is read) and x for whole tiles of tokens, the same
-// for the last tokens, of W (two).
+// Numbers of tiles: of sums (two, so that one is filled while the other is read) and x for whole tiles of tokens, the
+// same for the last tokens, of W (two).
 constexpr int kSums = 0, kX = 2, kRestSums = 3, kRestX = 5, kW = 6;
 
 TileShapes shapes(int rest, int bytes) {
@@ -64,7 +64,9 @@ struct TileProduct {
     Tiles::multiply<kMySums + kSide, kMyX, kW + kSide>();
   }
   template <int kSide>
-  static SONDE_INLINE void keep(int32_t (&sums)[T][16]) { Tiles::store<kMySums + kSide>(sums, 64); }
+  static SONDE_INLINE void keep(int32_t (&sums)[T][16]) {
+    Tiles::store<kMySums + kSide>(sums, 64);
+  }
 
   SONDE_INLINE void add_to(Lanes (&acc)[T], const int32_t (&sums)[T][16]) const {
     const float* const scales = reinterpret_cast<const float*>(w + 512);
@@ -77,7 +79,8 @@ struct TileProduct {
   }
 };
 
-// total[t] += the products of some runs of W and T tokens. While the sums of one are scaled the next is being multiplied.
+// total[t] += the products of some runs of W and T tokens. While the sums of one are scaled the next is being
+// multiplied.
 template <int kHalves, bool kMin, int T>
 void add_runs(const uint8_t* w, int64_t runs, const uint8_t* x, float (*total)[16]) {
   using Product = TileProduct<kHalves, kMin, T>;
@@ -113,7 +116,8 @@ void sum_strip(const uint8_t* w, int64_t blocks, const uint8_t* x, int64_t token
   for (int64_t n, b = 0; b < blocks; b += n, w += n * Reader::kBytes) {
     n = blocks - b < kBlocks ? blocks - b : kBlocks;
     for (int64_t i = 0; i < n; ++i) {
-      unpack_block<Reader>(w + i * Reader::kBytes, unpacked + i * Reader::kRuns * unpacked_bytes(kHalves, Reader::kMin));
+      unpack_block<Reader>(w + i * Reader::kBytes,
+                           unpacked + i * Reader::kRuns * unpacked_bytes(kHalves, Reader::kMin));
     }
     for (int64_t tile = 0; tile < tiles; ++tile) {
       for (int64_t line = kLines * tile / tiles; line < kLines * (tile + 1) / tiles; ++line) {
@@ -141,7 +145,9 @@ void multiply_by_tiles(const StripTask& task, int64_t begin, int64_t end) {
     const int64_t tokens = task.m - first < together ? task.m - first : together;
     const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + first * token_bytes;
     for (int64_t strip = begin; strip < end; ++strip) {
-      const auto at = [&](const std::byte* w) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
+      const auto at = [&](const std::byte* w) {
+        return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes;
+      };
       sum_strip<Reader>(at(task.w), task.blocks, x, tokens, total);
       if (task.up != nullptr) {
         sum_strip<Reader>(at(task.up), task.blocks, x, tokens, ups);
@@ -157,7 +163,7 @@ void multiply_by_tiles(const StripTask& task, int64_t begin, int64_t end) {
   }
 }
 
-// --- the table --------------------------------------------------------------------------------------------------------
+// --- the table --------------------------------------------------------------------------------------------------
 template <class Q>
 void (*few)(const StripTask& task, int64_t begin, int64_t end);
 

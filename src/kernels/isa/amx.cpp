@@ -16,7 +16,9 @@ struct Tiles {
   ~Tiles() { __asm__ volatile("tilerelease"); }  // tiles in use cost every change of context
   Tiles(const Tiles&) = delete;
   template <int N>
-  static SONDE_INLINE void zero() { __asm__ volatile("tilezero %%tmm%c0" ::"i"(N)); }
+  static SONDE_INLINE void zero() {
+    __asm__ volatile("tilezero %%tmm%c0" ::"i"(N));
+  }
   template <int N>
   static SONDE_INLINE void load(const void* p, int64_t stride) {
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(N) : "memory");
