@@ -30,7 +30,8 @@ Drafter::Drafter(Model& model, ThreadPool& threads, int option)
       hidden_(model.config().hidden_size) {}
 
 void Drafter::propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler) {
-  std::vector<Scheduler::Work*> answering;
+  std::vector<Scheduler::Work*>& answering = answering_;
+  answering.clear();
   for (auto& work : works) {
     if (!work.sequence->decoding()) continue;
     answering.push_back(&work);

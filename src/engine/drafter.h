@@ -56,6 +56,7 @@ class Drafter {
   StepTimes times_;
   Duration mtp_seconds_;  // of a draft
   bool answers_only_ = false;
+  std::vector<Scheduler::Work*> answering_;  // of the step under way
   ForwardResult result_;
   AlignedVector<float> state_;
   int64_t drafted_ = 0, accepted_ = 0;

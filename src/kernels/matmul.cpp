@@ -59,7 +59,7 @@ class Units {
   }
 
  private:
-  static constexpr int64_t kInline = 64;
+  static constexpr int64_t kInline = 1024;  // 8 KiB of the stack
   int64_t few_[kInline];
   std::vector<int64_t> many_;
   int64_t* first_ = few_;
@@ -105,7 +105,8 @@ void matmul_gated_exact(ThreadPool& pool, std::span<const Product> products) {
   std::size_t floats = 0;
   for (const Product& p : products) floats += std::size_t(p.m * p.w.rows);
   if (ups.size() < floats) ups.resize(floats);
-  std::vector<Product> plain;
+  thread_local std::vector<Product> plain;
+  plain.clear();
   float* at = ups.data();
   for (const Product& p : products) {
     plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy});
@@ -267,7 +268,8 @@ void matmul(ThreadPool& pool, std::span<const Product> products) {
   if (integers == all) return;
   if (integers == 0 && gated == 0) return matmul_exact(pool, products);
   if (integers == 0 && gated == all) return matmul_gated_exact(pool, products);
-  std::vector<Product> plain, pairs;
+  thread_local std::vector<Product> plain, pairs;
+  plain.clear(), pairs.clear();
   for (const Product& p : products) {
     if (!in_integers(p)) (p.up ? pairs : plain).push_back(p);
   }
