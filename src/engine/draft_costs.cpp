@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace sonde {
 namespace {
 
 constexpr double kForget = 1024;      // steps after which what was measured counts half
 constexpr double kWorthWhile = 1.05;  // gains below this are noise
+constexpr double kMostLost = 6, kWon = 16;  // plain steps
 constexpr int64_t kFreshSamples = 8, kFreshSteps = 48;
 
 // By source: of the first token, and of each later one.
@@ -98,6 +100,16 @@ double StepTimes::expect(int64_t rows) const {
     slope = std::max(0.0, (time(below) - time(before)) / (size(below) - size(before)));
   }
   return time(below) + slope * (static_cast<double>(kRows[wanted]) - size(below));
+}
+
+void MtpAccount::judge(double plain) {
+  if (!open()) balance_ = 0;
+  if (!open() || plain <= 0) return;
+  if (balance_ > kWon * plain) balance_ = 0, pause_ = kFirstPause;
+  if (balance_ >= -kMostLost * plain) return;
+  balance_ = 0;
+  until_ = steps_ + std::exchange(pause_, std::min(2 * pause_, kLongestPause));
+  ++trial_;
 }
 
 std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers) {

@@ -66,6 +66,23 @@ class StepTimes {
   int64_t steps_ = 0;
 };
 
+// Whether the MTP layer pays, by what it has saved and what it has cost: its records of every token, its drafts, the
+// rows that they add to steps. When it has lost a few steps' time it pauses, longer each time until it has won as much.
+class MtpAccount {
+ public:
+  bool open() const { return steps_ >= until_; }
+  int64_t trial() const { return trial_; }  // counts the pauses
+  void step() { ++steps_; }
+  void add(double saved_seconds, double cost_seconds) { balance_ += saved_seconds - cost_seconds; }
+  // After each step; `plain`: seconds of one without drafts. May begin a pause.
+  void judge(double plain);
+
+ private:
+  static constexpr int64_t kFirstPause = 512, kLongestPause = 65536;  // steps
+  double balance_ = 0;
+  int64_t steps_ = 0, until_ = 0, pause_ = kFirstPause, trial_ = 1;
+};
+
 // What an answer could have drafted: gains[i] is the chance that drafts 0 ... i are all right.
 struct DraftOffer {
   std::vector<double> gains;

@@ -234,7 +234,7 @@ class EngineLoop final : public Engine {
     drafter_.propose(works, scheduler_);
     chunks_.clear();
     for (const auto& work : works) {
-      const Sequence& s = *work.sequence;
+      Sequence& s = *work.sequence;
       const auto tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(work.start),
                                                       static_cast<std::size_t>(work.count - work.drafts));
       chunks_.push_back({.tokens = work.drafts > 0 ? std::span<const int32_t>(s.drafting.ahead) : tokens,
@@ -244,7 +244,7 @@ class EngineLoop final : public Engine {
                          .logits = !work.logits      ? Logits::kNone
                                    : work.drafts > 0 ? Logits::kAll
                                                      : Logits::kLast,
-                         .states = drafter_.wants_states()});
+                         .states = drafter_.wants_states(s)});
     }
     const auto begin = Clock::now();
     parts_.model->forward(threads_, chunks_, result_);
@@ -257,7 +257,7 @@ class EngineLoop final : public Engine {
     std::size_t state = 0;
     for (std::size_t i = 0; i < works.size(); ++i) {
       auto& work = works[i];
-      if (drafter_.wants_states()) {
+      if (chunks_[i].states) {
         const auto width = static_cast<std::size_t>(parts_.model->config().hidden_size);
         states[i] = std::span<const float>(result_.states).subspan(state, static_cast<std::size_t>(work.count) * width);
         state += states[i].size();
