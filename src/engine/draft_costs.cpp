@@ -9,7 +9,6 @@ namespace {
 
 constexpr double kForget = 1024;      // steps after which what was measured counts half
 constexpr double kWorthWhile = 1.05;  // gains below this are noise
-constexpr double kMostLost = 6, kWon = 16;  // plain steps
 constexpr int64_t kFreshSamples = 8, kFreshSteps = 48;
 
 // By source: of the first token, and of each later one.
@@ -102,13 +101,13 @@ double StepTimes::expect(int64_t rows) const {
   return time(below) + slope * (static_cast<double>(kRows[wanted]) - size(below));
 }
 
-void MtpAccount::judge(double plain) {
+void DraftAccount::judge(double plain) {
   if (!open()) balance_ = 0;
   if (!open() || plain <= 0) return;
-  if (balance_ > kWon * plain) balance_ = 0, pause_ = kFirstPause;
-  if (balance_ >= -kMostLost * plain) return;
+  if (balance_ > 2 * most_lost_ * plain) balance_ = 0, pause_ = first_pause_;
+  if (balance_ >= -most_lost_ * plain) return;
   balance_ = 0;
-  until_ = steps_ + std::exchange(pause_, std::min(2 * pause_, kLongestPause));
+  until_ = steps_ + std::exchange(pause_, std::min(2 * pause_, longest_pause_));
   ++trial_;
 }
 

@@ -30,7 +30,7 @@ Drafter::Drafter(Model& model, ThreadPool& threads, int option)
       hidden_(model.config().hidden_size) {}
 
 bool Drafter::wants_states(Sequence& s) const {
-  if (s.drafting.trial == 0) s.drafting.trial = account_.open() ? account_.trial() : -1;
+  if (s.drafting.trial == 0) s.drafting.trial = mtp_account_.open() ? mtp_account_.trial() : -1;
   return uses_mtp(s);
 }
 
@@ -43,7 +43,7 @@ void Drafter::propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler)
     work.sequence->drafting.ahead.clear();
   }
   answers_only_ = answering.size() == works.size();
-  account_.step(), filling_ = 0;
+  mtp_account_.step(), text_account_.step(), filling_ = 0;
   if (option_ == 0 || answering.empty()) return;
   const auto answers = static_cast<int64_t>(answering.size());
   const bool automatic = option_ < 0;
@@ -88,6 +88,7 @@ Drafter::Candidate Drafter::choose(Scheduler::Work& work, int64_t answers) {
   Candidate best{&work, DraftSource::kMtp, {}, {}};
   if (most < 1) return best;
   if (uses_mtp(s)) best.offer = offer(s, DraftSource::kMtp, std::min(most, kMostMtp));
+  if (option_ < 0 && !text_account_.open()) return best;
   Match match = look_up(s.tokens, most);
   if (match.length == 0) return best;
   const DraftSource source = match_source(match.length);
@@ -134,7 +135,7 @@ std::vector<int32_t> Drafter::draft_mtp(Sequence& s, int64_t count) {
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   mtp_seconds_.add(seconds / static_cast<double>(count));
-  account_.add(0, std::min(seconds, 2 * mtp_seconds_.seconds() * static_cast<double>(count)));
+  mtp_account_.add(0, std::min(seconds, 2 * mtp_seconds_.seconds() * static_cast<double>(count)));
   return ids;
 }
 
@@ -174,26 +175,29 @@ void Drafter::verified(const Scheduler::Work& work, int64_t accepted, bool ended
   overall_.step();
   overall_.add(d.source, tried, accepted);
   accepted_ += accepted;
-  if (d.source == DraftSource::kMtp) {
-    const auto answers = static_cast<int64_t>(answering_.size());
-    account_.add(static_cast<double>(accepted) * times_.expect(answers) / static_cast<double>(answers), 0);
-  }
+  const auto answers = static_cast<int64_t>(answering_.size());
+  DraftAccount& account = d.source == DraftSource::kMtp ? mtp_account_ : text_account_;
+  account.add(static_cast<double>(accepted) * times_.expect(answers) / static_cast<double>(answers), 0);
 }
 
 void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds) {
   if (!answers_only_) return;
-  int64_t rows = 0;
-  bool by_mtp = false;
+  const auto answers = static_cast<int64_t>(works.size());
+  int64_t drafts = 0, by_mtp = 0;
   for (const auto& work : works) {
-    rows += 1 + work.drafts;
-    by_mtp |= work.drafts > 0 && work.sequence->drafting.source == DraftSource::kMtp;
+    drafts += work.drafts;
+    if (work.sequence->drafting.source == DraftSource::kMtp) by_mtp += work.drafts;
   }
-  times_.add(rows, seconds - filling_);
-  if (!mtp_ || option_ >= 0) return;
-  const double plain = times_.expect(static_cast<int64_t>(works.size()));
-  const double more = by_mtp ? std::clamp(seconds - filling_ - plain, 0.0, times_.expect(rows)) : 0;
-  account_.add(0, more + std::min(filling_, plain));
-  account_.judge(plain);
+  times_.add(answers + drafts, seconds - filling_);
+  if (option_ >= 0) return;
+  const double plain = times_.expect(answers);
+  if (drafts > 0) {  // what other programs have taken of the time does not count
+    const double more = std::clamp(seconds - filling_ - plain, 0.0, 2 * times_.expect(answers + drafts));
+    const double share = static_cast<double>(by_mtp) / static_cast<double>(drafts);
+    mtp_account_.add(0, more * share), text_account_.add(0, more * (1 - share));
+  }
+  mtp_account_.add(0, std::min(filling_, plain));
+  mtp_account_.judge(plain), text_account_.judge(plain);
 }
 
 }  // namespace sonde

@@ -9,7 +9,7 @@
 // Drafts come from the text so far (lookup.h) or from the MTP layer (DeepSeek-V3, section 2.2). That layer has records
 // of its own in the pages; the record of position i joins the state of i with token i + 1, so it is written when both
 // are known, for prompts a chunk at a time. A page's last record belongs to the token after the page: where pages are
-// shared it may be another answer's, and pages that were written while the layer paused (MtpAccount) have none: what
+// shared it may be another answer's, and pages that were written while the layer paused (DraftAccount) have none: what
 // the layer sees is then a guess a little worse, never a wrong token.
 #pragma once
 
@@ -47,7 +47,7 @@ class Drafter {
   DraftOffer offer(const Sequence& sequence, DraftSource source, int64_t most) const;
   double worth(const DraftOffer& offer, int64_t answers) const;
   std::vector<int32_t> draft_mtp(Sequence& sequence, int64_t count);
-  bool uses_mtp(const Sequence& sequence) const { return mtp_ && sequence.drafting.trial == account_.trial(); }
+  bool uses_mtp(const Sequence& sequence) const { return mtp_ && sequence.drafting.trial == mtp_account_.trial(); }
   void fill(Sequence& sequence, int64_t rows, bool absorbed, Logits logits);
 
   Model& model_;
@@ -58,7 +58,7 @@ class Drafter {
   Acceptance overall_{32};
   StepTimes times_;
   Duration mtp_seconds_;  // of a draft
-  MtpAccount account_;
+  DraftAccount mtp_account_{6, 512, 65536}, text_account_{3, 64, 4096};
   double filling_ = 0;  // seconds of the step under way that went to records which no draft wanted
   bool answers_only_ = false;
   std::vector<Scheduler::Work*> answering_;  // of the step under way

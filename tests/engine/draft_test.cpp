@@ -332,10 +332,10 @@ TEST(DraftCosts, ChancesFollowWhatHappened) {
   EXPECT_GT(a.chance(DraftSource::kMatch3, 0), 0.7);  // forgotten, and worth a try
 }
 
-TEST(DraftCosts, TheMtpLayerPausesWhenItLosesAndLongerEachTime) {
-  MtpAccount account;
+TEST(DraftCosts, WhatLosesPausesAndLongerEachTime) {
+  DraftAccount account(6, 512, 2048);
   int64_t pause = 0;
-  for (int64_t wanted : {512, 1024, 2048}) {
+  for (int64_t wanted : {512, 1024, 2048, 2048}) {
     for (int i = 0; i < 6; ++i) account.step(), account.add(0.5, 1.5), account.judge(1);
     EXPECT_TRUE(account.open()) << "as much as it may lose";
     const int64_t trial = account.trial();
@@ -344,7 +344,7 @@ TEST(DraftCosts, TheMtpLayerPausesWhenItLosesAndLongerEachTime) {
     for (pause = 0; !account.open() && pause < 5000; ++pause) account.add(0, 1), account.judge(1), account.step();
     EXPECT_EQ(pause, wanted);
   }
-  account = {};
+  account = DraftAccount(6, 512, 2048);
   for (int i = 0; i < 5; ++i) account.add(0, 1), account.judge(1);
   account.add(30, 0), account.judge(1);  // won: begins anew
   for (int i = 0; i < 6; ++i) account.add(0, 1), account.judge(1);
