@@ -82,6 +82,8 @@ struct Event {
   std::optional<Error> error;              // with "error"
   Usage usage;                             // on the last event
   uint64_t seed = 0;                       // on the last event: the seed that was used
+
+  void clear();                            // as new, its memory kept
 };
 
 class Stream {

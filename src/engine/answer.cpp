@@ -28,7 +28,8 @@ bool Answer::advance(std::span<const float> logits) {
                        "the weights may be damaged: `sonde inspect --check` looks for such values"});
     return false;
   }
-  Event event;
+  Event& event = event_;
+  event.clear();
   const auto forced = budget_.forced();
   const int32_t id = forced ? *forced : sampler_.choose(logits);
   const auto& ends = shared_.end_tokens;
@@ -63,7 +64,7 @@ bool Answer::advance(std::span<const float> logits) {
     finish(event, std::move(reason));
     return false;
   }
-  channel_->push(std::move(event));
+  channel_->push(event);
   return true;
 }
 
@@ -85,7 +86,7 @@ void Answer::finish(Event& event, std::string reason) {
   event.finish_reason = std::move(reason);
   event.usage = usage;
   event.seed = seed_;
-  channel_->push(std::move(event));
+  channel_->push(event);
   ended_ = true;
 }
 

@@ -55,6 +55,7 @@ class Answer {
   StopMatcher stop_;
   LoopGuard loop_;
   Utf8Stream utf8_;
+  Event event_;  // of the token at hand
   int32_t last_ = -1;
   bool ended_ = false;
 };

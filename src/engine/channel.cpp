@@ -1,14 +1,13 @@
 #include "engine/channel.h"
 
-#include <iterator>
 #include <utility>
 
 namespace sonde {
 namespace {
 
 template <class T>
-void append(std::vector<T>& to, std::vector<T>& from) {
-  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+void append(std::vector<T>& to, const std::vector<T>& from) {
+  to.insert(to.end(), from.begin(), from.end());
 }
 
 class ChannelStream final : public Stream {
@@ -27,6 +26,11 @@ class ChannelStream final : public Stream {
 
 }  // namespace
 
+void Event::clear() {
+  ids.clear(), thought.clear(), text.clear(), logprobs.clear(), top.clear(), finish_reason.clear();
+  error.reset(), usage = {}, seed = 0;
+}
+
 void Bell::ring() {
   {
     std::lock_guard lock(mutex_);
@@ -41,7 +45,7 @@ void Bell::wait() {
   ringing_ = false;
 }
 
-void Channel::push(Event&& event) {
+void Channel::push(const Event& event) {
   {
     std::lock_guard lock(mutex_);
     if (last_ || over_) return;
@@ -52,8 +56,8 @@ void Channel::push(Event&& event) {
     append(pending_.top, event.top);
     any_ = true;
     if (!event.finish_reason.empty()) {
-      pending_.finish_reason = std::move(event.finish_reason);
-      pending_.error = std::move(event.error);
+      pending_.finish_reason = event.finish_reason;
+      pending_.error = event.error;
       pending_.usage = event.usage;
       pending_.seed = event.seed;
       last_ = true;
@@ -76,7 +80,8 @@ int Channel::next_for(Event& event, std::optional<std::chrono::milliseconds> pat
     return 0;
   }
   if (over_) return -1;
-  event = std::exchange(pending_, Event{});
+  std::swap(event, pending_);
+  pending_.clear();
   any_ = false;
   over_ = last_;
   return 1;

@@ -28,14 +28,15 @@ class Channel {
  public:
   explicit Channel(std::shared_ptr<Bell> bell) : bell_(std::move(bell)) {}
 
-  // Engine's side. What the caller has not yet fetched is joined into one event. After an event with a finish_reason:
-  // nothing.
-  void push(Event&& event);
+  // Engine's side: copies an event; what the caller has not yet fetched is joined into one. After an event with a
+  // finish_reason: nothing.
+  void push(const Event& event);
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
 
   // Caller's side.
   void cancel();
-  int next_for(Event& event, std::optional<std::chrono::milliseconds> patience);  // 1 an event, 0 none yet, -1 over
+  // 1 an event, 0 none yet, -1 over. The memory of the event before goes back to the channel.
+  int next_for(Event& event, std::optional<std::chrono::milliseconds> patience);
 
  private:
   std::shared_ptr<Bell> bell_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 namespace sonde {
 namespace {
@@ -98,6 +99,16 @@ double StepTimes::expect(int64_t rows) const {
     slope = std::max(0.0, (time(below) - time(before)) / (size(below) - size(before)));
   }
   return time(below) + slope * (static_cast<double>(kRows[wanted]) - size(below));
+}
+
+void DraftAccount::judge(double plain) {
+  if (!open()) balance_ = 0;
+  if (!open() || plain <= 0) return;
+  if (balance_ > 2 * most_lost_ * plain) balance_ = 0, pause_ = first_pause_;
+  if (balance_ >= -most_lost_ * plain) return;
+  balance_ = 0;
+  until_ = steps_ + std::exchange(pause_, std::min(2 * pause_, longest_pause_));
+  ++trial_;
 }
 
 std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers) {

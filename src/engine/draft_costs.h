@@ -66,6 +66,29 @@ class StepTimes {
   int64_t steps_ = 0;
 };
 
+// Whether a kind of drafts pays, by what it has saved and what it has cost, in seconds: the MTP layer's records and
+// drafts, the rows that drafts add to steps. When it has lost the time of a few steps it pauses, longer each time until
+// it has won as much.
+class DraftAccount {
+ public:
+  // most_lost: steps without drafts; pauses: steps.
+  DraftAccount(double most_lost, int64_t first_pause, int64_t longest_pause)
+      : most_lost_(most_lost), first_pause_(first_pause), longest_pause_(longest_pause), pause_(first_pause) {}
+
+  bool open() const { return steps_ >= until_; }
+  int64_t trial() const { return trial_; }  // 1, and one more after each pause that began
+  void step() { ++steps_; }
+  void add(double saved, double cost) { balance_ += saved - cost; }
+  // After each step; `plain`: seconds of one without drafts. May begin a pause.
+  void judge(double plain);
+
+ private:
+  double most_lost_;
+  int64_t first_pause_, longest_pause_, pause_;
+  double balance_ = 0;
+  int64_t steps_ = 0, until_ = 0, trial_ = 1;
+};
+
 // What an answer could have drafted: gains[i] is the chance that drafts 0 ... i are all right.
 struct DraftOffer {
   std::vector<double> gains;

@@ -29,14 +29,21 @@ Drafter::Drafter(Model& model, ThreadPool& threads, int option)
       mtp_(option != 0 && model.has_mtp()),
       hidden_(model.config().hidden_size) {}
 
+bool Drafter::wants_states(Sequence& s) const {
+  if (s.drafting.trial == 0) s.drafting.trial = mtp_account_.open() ? mtp_account_.trial() : -1;
+  return uses_mtp(s);
+}
+
 void Drafter::propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler) {
-  std::vector<Scheduler::Work*> answering;
+  std::vector<Scheduler::Work*>& answering = answering_;
+  answering.clear();
   for (auto& work : works) {
     if (!work.sequence->decoding()) continue;
     answering.push_back(&work);
     work.sequence->drafting.ahead.clear();
   }
   answers_only_ = answering.size() == works.size();
+  mtp_account_.step(), text_account_.step(), filling_ = 0;
   if (option_ == 0 || answering.empty()) return;
   const auto answers = static_cast<int64_t>(answering.size());
   const bool automatic = option_ < 0;
@@ -80,7 +87,8 @@ Drafter::Candidate Drafter::choose(Scheduler::Work& work, int64_t answers) {
   const int64_t most = std::min(option_ < 0 ? kMostDrafts : int64_t{option_}, s.answer->room() - 1);
   Candidate best{&work, DraftSource::kMtp, {}, {}};
   if (most < 1) return best;
-  if (mtp_) best.offer = offer(s, DraftSource::kMtp, std::min(most, kMostMtp));
+  if (uses_mtp(s)) best.offer = offer(s, DraftSource::kMtp, std::min(most, kMostMtp));
+  if (option_ < 0 && !text_account_.open()) return best;
   Match match = look_up(s.tokens, most);
   if (match.length == 0) return best;
   const DraftSource source = match_source(match.length);
@@ -125,7 +133,9 @@ std::vector<int32_t> Drafter::draft_mtp(Sequence& s, int64_t count) {
     model_.forward_mtp(threads_, chunk, state_, result_);
     ids.push_back(argmax(result_.logits));
   }
-  mtp_seconds_.add(std::chrono::duration<double>(Clock::now() - start).count() / static_cast<double>(count));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  mtp_seconds_.add(seconds / static_cast<double>(count));
+  mtp_account_.add(0, std::min(seconds, 2 * mtp_seconds_.seconds() * static_cast<double>(count)));
   return ids;
 }
 
@@ -146,12 +156,16 @@ void Drafter::fill(Sequence& s, int64_t rows, bool absorbed, Logits logits) {
 }
 
 void Drafter::computed(const Scheduler::Work& work, std::span<const float> states) {
-  if (!mtp_) return;
   Sequence& s = *work.sequence;
+  if (!uses_mtp(s)) return;
   s.drafting.states.insert(s.drafting.states.end(), states.begin(), states.end());
   // Up to the last position whose next token is known, and without it: the next draft starts from there.
   const int64_t ready = std::min(s.computed, s.size() - 2) - s.drafting.filled;
-  if (ready >= kFillRows) fill(s, ready, work.absorbed, Logits::kNone);
+  if (ready < kFillRows) return;
+  const auto start = Clock::now();
+  fill(s, ready, work.absorbed, Logits::kNone);
+  // A prompt's records are not counted: one that is long would settle the matter before an answer has begun.
+  if (work.start >= s.prompt_size()) filling_ += std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 void Drafter::verified(const Scheduler::Work& work, int64_t accepted, bool ended) {
@@ -161,13 +175,29 @@ void Drafter::verified(const Scheduler::Work& work, int64_t accepted, bool ended
   overall_.step();
   overall_.add(d.source, tried, accepted);
   accepted_ += accepted;
+  const auto answers = static_cast<int64_t>(answering_.size());
+  DraftAccount& account = d.source == DraftSource::kMtp ? mtp_account_ : text_account_;
+  account.add(static_cast<double>(accepted) * times_.expect(answers) / static_cast<double>(answers), 0);
 }
 
 void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds) {
   if (!answers_only_) return;
-  int64_t rows = 0;
-  for (const auto& work : works) rows += 1 + work.drafts;
-  times_.add(rows, seconds);
+  const auto answers = static_cast<int64_t>(works.size());
+  int64_t drafts = 0, by_mtp = 0;
+  for (const auto& work : works) {
+    drafts += work.drafts;
+    if (work.sequence->drafting.source == DraftSource::kMtp) by_mtp += work.drafts;
+  }
+  times_.add(answers + drafts, seconds - filling_);
+  if (option_ >= 0) return;
+  const double plain = times_.expect(answers);
+  if (drafts > 0) {  // what other programs have taken of the time does not count
+    const double more = std::clamp(seconds - filling_ - plain, 0.0, 2 * times_.expect(answers + drafts));
+    const double share = static_cast<double>(by_mtp) / static_cast<double>(drafts);
+    mtp_account_.add(0, more * share), text_account_.add(0, more * (1 - share));
+  }
+  mtp_account_.add(0, std::min(filling_, plain));
+  mtp_account_.judge(plain), text_account_.judge(plain);
 }
 
 }  // namespace sonde

@@ -9,7 +9,8 @@
 // Drafts come from the text so far (lookup.h) or from the MTP layer (DeepSeek-V3, section 2.2). That layer has records
 // of its own in the pages; the record of position i joins the state of i with token i + 1, so it is written when both
 // are known, for prompts a chunk at a time. A page's last record belongs to the token after the page: where pages are
-// shared it may be another answer's, and what the layer sees is then a guess a little worse, never a wrong token.
+// shared it may be another answer's, and pages that were written while the layer paused (DraftAccount) have none: what
+// the layer sees is then a guess a little worse, never a wrong token.
 #pragma once
 
 #include <span>
@@ -25,8 +26,9 @@ class Drafter {
   // `option`: EngineOptions::draft.
   Drafter(Model& model, ThreadPool& threads, int option);
 
-  // forward() has to give the states of every row.
-  bool wants_states() const { return mtp_; }
+  // forward() has to give the states of the sequence's rows. From its first step to its last or to a pause of the MTP
+  // layer: the layer's records are written for all of a text or not at all.
+  bool wants_states(Sequence& sequence) const;
   // Before a step: drafts for answers under way, where there are any and they pay.
   void propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler);
   // `work` is in the pages, without the drafts that were wrong; `states` [count, hidden_size] are its tokens'.
@@ -45,6 +47,7 @@ class Drafter {
   DraftOffer offer(const Sequence& sequence, DraftSource source, int64_t most) const;
   double worth(const DraftOffer& offer, int64_t answers) const;
   std::vector<int32_t> draft_mtp(Sequence& sequence, int64_t count);
+  bool uses_mtp(const Sequence& sequence) const { return mtp_ && sequence.drafting.trial == mtp_account_.trial(); }
   void fill(Sequence& sequence, int64_t rows, bool absorbed, Logits logits);
 
   Model& model_;
@@ -55,7 +58,10 @@ class Drafter {
   Acceptance overall_{32};
   StepTimes times_;
   Duration mtp_seconds_;  // of a draft
+  DraftAccount mtp_account_{6, 512, 65536}, text_account_{3, 64, 4096};
+  double filling_ = 0;  // seconds of the step under way that went to records which no draft wanted
   bool answers_only_ = false;
+  std::vector<Scheduler::Work*> answering_;  // of the step under way
   ForwardResult result_;
   AlignedVector<float> state_;
   int64_t drafted_ = 0, accepted_ = 0;

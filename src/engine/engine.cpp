@@ -199,7 +199,7 @@ class EngineLoop final : public Engine {
   }
 
   void end_all(const std::string& reason, const std::optional<Error>& error) {
-    for (Sequence* sequence : scheduler_.all()) sequence->answer->end(reason, error);
+    scheduler_.each([&](Sequence& sequence) { sequence.answer->end(reason, error); });
     scheduler_.sweep();
   }
 
@@ -227,36 +227,37 @@ class EngineLoop final : public Engine {
   };
 
   void step() {
-    auto works = scheduler_.next_step();
+    auto& works = scheduler_.next_step();
     if (works.empty()) {  // cannot be: the pool holds a sequence of full length
       return end_all("error", Error{Code::kInternal, "the scheduler found nothing to do", "engine", "", "", ""});
     }
     drafter_.propose(works, scheduler_);
-    std::vector<SequenceChunk> chunks;
+    chunks_.clear();
     for (const auto& work : works) {
-      const Sequence& s = *work.sequence;
+      Sequence& s = *work.sequence;
       const auto tokens = std::span(s.tokens).subspan(static_cast<std::size_t>(work.start),
                                                       static_cast<std::size_t>(work.count - work.drafts));
-      chunks.push_back({.tokens = work.drafts > 0 ? std::span<const int32_t>(s.drafting.ahead) : tokens,
-                        .start = work.start,
-                        .pages = s.addresses,
-                        .absorbed = work.absorbed,
-                        .logits = !work.logits      ? Logits::kNone
-                                  : work.drafts > 0 ? Logits::kAll
-                                                    : Logits::kLast,
-                        .states = drafter_.wants_states()});
+      chunks_.push_back({.tokens = work.drafts > 0 ? std::span<const int32_t>(s.drafting.ahead) : tokens,
+                         .start = work.start,
+                         .pages = s.addresses,
+                         .absorbed = work.absorbed,
+                         .logits = !work.logits      ? Logits::kNone
+                                   : work.drafts > 0 ? Logits::kAll
+                                                     : Logits::kLast,
+                         .states = drafter_.wants_states(s)});
     }
     const auto begin = Clock::now();
-    parts_.model->forward(threads_, chunks, result_);
+    parts_.model->forward(threads_, chunks_, result_);
     ++steps_;
 
-    std::vector<Turn> turns;
-    std::vector<std::span<const float>> states(works.size());
+    auto& turns = turns_;
+    auto& states = states_;
+    turns.clear(), states.assign(works.size(), {});
     int64_t row = 0;
     std::size_t state = 0;
     for (std::size_t i = 0; i < works.size(); ++i) {
       auto& work = works[i];
-      if (drafter_.wants_states()) {
+      if (chunks_[i].states) {
         const auto width = static_cast<std::size_t>(parts_.model->config().hidden_size);
         states[i] = std::span<const float>(result_.states).subspan(state, static_cast<std::size_t>(work.count) * width);
         state += states[i].size();
@@ -302,7 +303,8 @@ class EngineLoop final : public Engine {
   // Every answer takes its row's token, and another one for as long as it is the token that was drafted.
   void advance(std::vector<Turn>& turns) {
     const auto vocab = static_cast<std::size_t>(parts_.model->config().vocab_size);
-    std::vector<Turn*> open;
+    std::vector<Turn*>& open = open_;
+    open.clear();
     for (Turn& turn : turns) open.push_back(&turn);
     while (!open.empty()) {
       const auto logits_of = [&](const Turn& t) {
@@ -346,6 +348,11 @@ class EngineLoop final : public Engine {
   Drafter drafter_;
   ForwardResult result_;
   int64_t steps_ = 0;
+  // Of the step under way; kept so that a step of answers allocates nothing.
+  std::vector<SequenceChunk> chunks_;
+  std::vector<Turn> turns_;
+  std::vector<Turn*> open_;                     // those that still take tokens
+  std::vector<std::span<const float>> states_;  // of each work
 
   std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
   std::mutex inbox_mutex_;

@@ -14,30 +14,22 @@ void insert_by_arrival(List& list, std::unique_ptr<Sequence> sequence) {
   list.insert(at, std::move(sequence));
 }
 
-void collect(const std::unique_ptr<Sequence>& sequence, std::vector<Sequence*>& out) {
-  out.push_back(sequence.get());
-  for (const auto& follower : sequence->followers) collect(follower, out);
-}
-
 }  // namespace
 
 void Scheduler::wait(std::unique_ptr<Sequence> sequence) { insert_by_arrival(waiting_, std::move(sequence)); }
 void Scheduler::run(std::unique_ptr<Sequence> sequence) { insert_by_arrival(running_, std::move(sequence)); }
 void Scheduler::add(std::unique_ptr<Sequence> sequence) { wait(std::move(sequence)); }
 
-int Scheduler::waiting() const { return static_cast<int>(all().size() - running_.size()); }
-
-std::vector<Sequence*> Scheduler::all() const {
-  std::vector<Sequence*> out;
-  for (const auto& sequence : running_) collect(sequence, out);
-  for (const auto& sequence : waiting_) collect(sequence, out);
-  return out;
+int Scheduler::waiting() const {
+  int count = -running();
+  each([&](const Sequence&) { ++count; });
+  return count;
 }
 
 void Scheduler::sweep() {
-  for (Sequence* sequence : all()) {
-    if (sequence->answer->cancelled()) sequence->answer->end("cancelled");
-  }
+  each([](Sequence& sequence) {
+    if (sequence.answer->cancelled()) sequence.answer->end("cancelled");
+  });
   std::vector<std::unique_ptr<Sequence>> orphans;
   const auto ended = [&](std::unique_ptr<Sequence>& sequence) {
     std::erase_if(sequence->followers, [](const auto& follower) { return follower->answer->ended(); });
@@ -135,17 +127,17 @@ bool Scheduler::make_room(Sequence& s) {
   return true;
 }
 
-std::vector<Scheduler::Work> Scheduler::next_step() {
+std::vector<Scheduler::Work>& Scheduler::next_step() {
   admit();
   for (std::size_t i = 0; i < running_.size(); ++i) {  // those that give way lie behind i
     if (running_[i]->decoding() && !make_room(*running_[i])) break;
   }
-  std::vector<Work> works;
+  works_.clear();
   for (const auto& s : running_) {
-    if (s->decoding()) works.push_back({s.get(), s->computed, 1, true, true});
+    if (s->decoding()) works_.push_back({s.get(), s->computed, 1, true, true});
   }
-  share_prefill(works);
-  return works;
+  share_prefill();
+  return works_;
 }
 
 int64_t Scheduler::widen(Work& work, int64_t drafts) {
@@ -163,8 +155,9 @@ int64_t Scheduler::widen(Work& work, int64_t drafts) {
 }
 
 // Page by page in turns, so that a short prompt is not kept by a long one; who begins changes from step to step.
-void Scheduler::share_prefill(std::vector<Work>& works) {
-  std::vector<Work> reading;
+void Scheduler::share_prefill() {
+  std::vector<Work>& reading = reading_;
+  reading.clear();
   for (const auto& s : running_) {
     if (!s->decoding()) reading.push_back({s.get(), s->computed, 0, false, false});
   }
@@ -190,7 +183,7 @@ void Scheduler::share_prefill(std::vector<Work>& works) {
     if (work.count == 0) continue;
     work.absorbed = options_.absorbed_prompt || work.start >= work.sequence->prompt_size();
     work.logits = work.start + work.count == work.sequence->size();
-    works.push_back(work);
+    works_.push_back(work);
   }
 }
 

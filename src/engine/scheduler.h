@@ -39,8 +39,8 @@ class Scheduler {
   void add(std::unique_ptr<Sequence> sequence);
   // Ends what its caller has given up, and drops what has ended.
   void sweep();
-  // Work of the next step, its pages ready to be written. Empty: nothing to do.
-  std::vector<Work> next_step();
+  // Work of the next step, its pages ready to be written; the caller's until the next call. Empty: nothing to do.
+  std::vector<Work>& next_step();
   // Pages for up to `drafts` guesses behind an answer's token, as far as they can be had without taking any from
   // others; returns how many fit. The work counts them from then on.
   int64_t widen(Work& work, int64_t drafts);
@@ -54,8 +54,12 @@ class Scheduler {
   int waiting() const;
   int64_t preemptions() const { return preemptions_; }
   int64_t hit_tokens() const { return hit_tokens_; }
-  // Every sequence, followers too.
-  std::vector<Sequence*> all() const;
+  // f(sequence) for every sequence, followers too.
+  template <class F>
+  void each(F&& f) const {
+    for (const auto& sequence : running_) with_followers(*sequence, f);
+    for (const auto& sequence : waiting_) with_followers(*sequence, f);
+  }
 
  private:
   void wait(std::unique_ptr<Sequence> sequence);
@@ -66,13 +70,19 @@ class Scheduler {
   void preempt_last();
   void release(Sequence& sequence);
   int prefill_rows(const Sequence& sequence, int64_t page) const;
-  void share_prefill(std::vector<Work>& works);
+  void share_prefill();
+  template <class F>
+  static void with_followers(Sequence& sequence, F& f) {
+    f(sequence);
+    for (const auto& follower : sequence.followers) with_followers(*follower, f);
+  }
 
   PagePool& pool_;
   PrefixCache& cache_;
   ScheduleOptions options_;
   std::deque<std::unique_ptr<Sequence>> waiting_;   // by arrival
   std::vector<std::unique_ptr<Sequence>> running_;  // by arrival
+  std::vector<Work> works_, reading_;               // of the step; reading_: of prompts
   int64_t turn_ = 0, preemptions_ = 0, hit_tokens_ = 0;
 };
 

@@ -19,6 +19,7 @@ struct DraftState {
   std::vector<int32_t> ahead;  // the last token and those guessed behind it, for one step; empty: none guessed
   DraftSource source{};        // of the guesses
   std::optional<Acceptance> acceptance;  // none before the first draft
+  int64_t trial = 0;                     // of the MTP layer (DraftAccount) that it is part of; 0: not known yet, -1: none
   int64_t filled = 0;                    // positions whose records of the MTP layer are written
   std::vector<float> states;             // [hidden_size] each, of the positions from `filled` to `computed`
 };

@@ -22,8 +22,9 @@ void attention(ThreadPool& pool, const AttentionShape& shape, std::span<const At
   while (together > 1 && tasks_for() < 2 * threads) together = (together + 1) / 2;
   while (heads > 1 && tasks_for() < threads) heads = (heads + 1) / 2;
 
-  std::vector<kernels::AttentionTask> tasks;
-  tasks.reserve(std::size_t(tasks_for()));
+  thread_local std::vector<kernels::AttentionTask> mine;
+  std::vector<kernels::AttentionTask>& tasks = mine;  // the caller's, whichever thread a task runs on
+  tasks.clear();
   int64_t work = 0;
   for (int64_t begin = 0; begin < count;) {
     int64_t end = begin + 1;

@@ -59,7 +59,7 @@ class Units {
   }
 
  private:
-  static constexpr int64_t kInline = 64;
+  static constexpr int64_t kInline = 1024;  // 8 KiB of the stack
   int64_t few_[kInline];
   std::vector<int64_t> many_;
   int64_t* first_ = few_;
@@ -236,6 +236,19 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   pool.share(units.total(), 1, compute);
 }
 
+// Products whose gates and ups, if any, are multiplied together.
+void matmul_joined(ThreadPool& pool, std::span<const Product> products) {
+  const auto is_exact = [](const Product& p) { return arithmetic(p) == Profile::kF32; };
+  const auto exact = std::count_if(products.begin(), products.end(), is_exact);
+  if (exact == std::ssize(products)) return matmul_exact(pool, products);
+  matmul_rounded(pool, products);
+  if (exact == 0) return;
+  thread_local std::vector<Product> rest;
+  rest.clear();
+  std::copy_if(products.begin(), products.end(), std::back_inserter(rest), is_exact);
+  matmul_exact(pool, rest);
+}
+
 // Only the integer kernels join gate and up.
 bool in_two(const Product& p) { return p.up && arithmetic(p) != Profile::kInt8; }
 
@@ -245,14 +258,15 @@ void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
   std::size_t floats = 0;
   for (const Product& p : products) floats += std::size_t(p.m * p.w.rows);
   if (ups.size() < floats) ups.resize(floats);
-  std::vector<Product> plain;
+  thread_local std::vector<Product> plain;
+  plain.clear();
   float* at = ups.data();
   for (const Product& p : products) {
     plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy});
     plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows});
     at += p.m * p.w.rows;
   }
-  matmul(pool, plain);
+  matmul_joined(pool, plain);
   at = ups.data();
   const Profile::Scope scope(pool.profile(), "silu");
   for (const Product& p : products) {
@@ -273,18 +287,13 @@ Profile::Arithmetic arithmetic(const Product& p) {
 }
 
 void matmul(ThreadPool& pool, std::span<const Product> products) {
-  int64_t apart = 0, exact = 0;
-  for (const Product& p : products) {
-    if (in_two(p)) ++apart;
-    else if (arithmetic(p) == Profile::kF32) ++exact;
-  }
-  const int64_t all = std::ssize(products);
-  if (apart == all) return matmul_gated_apart(pool, products);
-  if (exact == all) return matmul_exact(pool, products);
-  if (apart + exact == 0) return matmul_rounded(pool, products);
-  std::vector<Product> parts[3];
-  for (const Product& p : products) parts[in_two(p) ? 2 : arithmetic(p) == Profile::kF32 ? 1 : 0].push_back(p);
-  matmul_rounded(pool, parts[0]), matmul_exact(pool, parts[1]), matmul_gated_apart(pool, parts[2]);
+  const auto apart = std::count_if(products.begin(), products.end(), in_two);
+  if (apart == std::ssize(products)) return matmul_gated_apart(pool, products);
+  if (apart == 0) return matmul_joined(pool, products);
+  thread_local std::vector<Product> joined, gated;
+  joined.clear(), gated.clear();
+  for (const Product& p : products) (in_two(p) ? gated : joined).push_back(p);
+  matmul_joined(pool, joined), matmul_gated_apart(pool, gated);
 }
 
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,

@@ -78,9 +78,9 @@ class LatentAttention final : public Attention {
   void absorbed(Step& step, Scratch& scratch, const float* q, float* out) const {
     const int64_t heads = c_.num_attention_heads, nope = c_.qk_nope_head_dim, rope = c_.qk_rope_head_dim;
     const int64_t rank = c_.kv_lora_rank, width = rank + rope, v = c_.v_head_dim;
-    std::vector<int64_t> rows;  // of the step
+    std::vector<int64_t>& rows = scratch.rows;  // of the step
     std::vector<AttentionRow>& attend = scratch.attend;
-    attend.clear();
+    rows.clear(), attend.clear();
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk) {
       if (!step.chunks[chunk].absorbed) continue;
       for (int64_t i = 0; i < int64_t(step.chunks[chunk].tokens.size()); ++i) {
@@ -103,7 +103,8 @@ class LatentAttention final : public Attention {
       attend[std::size_t(r)].q = queries + r * heads * width;
       attend[std::size_t(r)].out = z + r * heads * rank;
     });
-    std::vector<Product> products;
+    std::vector<Product>& products = scratch.products;
+    products.clear();
     for (int64_t h = 0; h < heads; ++h)
       products.push_back(
           {key_transposed[std::size_t(h)], q_nope + h * nope, n, heads * nope, queries + h * width, heads * width});
@@ -153,7 +154,8 @@ class LatentAttention final : public Attention {
       for (int64_t start = 0; start < length; start += most) {
         const int64_t n = std::min(most, length - start);
         if (length > most || first == 0) step.read_records(chunk, start, n, latents);
-        std::vector<Product> products;
+        std::vector<Product>& products = scratch.products;
+        products.clear();
         for (int64_t h = 0; h < count; ++h) {
           float* head = floats + h * n * record;
           products.push_back({key[std::size_t(first + h)], latents, n, step.record, head, record});

@@ -11,9 +11,11 @@
 namespace sonde {
 namespace {
 
-struct Choice {
-  int32_t expert;
-  float weight;
+// What the gate works with, of each thread that chooses.
+struct GateScratch {
+  std::vector<double> scores, pick;  // [experts]
+  std::vector<int32_t> order;
+  std::vector<std::pair<double, int64_t>> groups;
 };
 
 class Gate {
@@ -22,9 +24,11 @@ class Gate {
   std::vector<float>
       correction_bias;  // [experts]; empty: none. Moves the choice, never the weights (DeepSeek-V3, section 2.1.2)
 
-  // logits [experts] -> the chosen experts, ascending. `scores`, `pick`: scratch of experts values.
-  void choose(const float* logits, std::vector<double>& scores, std::vector<double>& pick, Choice* out) const {
+  // logits [experts] -> the chosen experts, ascending.
+  void choose(const float* logits, GateScratch& scratch, ExpertChoice* out) const {
     const int64_t n = c_.n_routed_experts, k = c_.num_experts_per_tok;
+    auto& [scores, pick, order, groups] = scratch;
+    scores.resize(std::size_t(n));
     if (c_.scoring_func == "softmax") {
       const double top = *std::max_element(logits, logits + n);
       double sum = 0;
@@ -35,9 +39,8 @@ class Gate {
     }
     pick = scores;
     for (std::size_t e = 0; e < correction_bias.size(); ++e) pick[e] += double(correction_bias[e]);
-    if (c_.topk_method != "greedy" && c_.n_group > 1) drop_groups(pick);
+    if (c_.topk_method != "greedy" && c_.n_group > 1) drop_groups(pick, groups);
 
-    std::vector<int32_t>& order = order_scratch();
     order.resize(std::size_t(n));
     std::iota(order.begin(), order.end(), 0);
     std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int32_t a, int32_t b) {
@@ -57,17 +60,12 @@ class Gate {
   }
 
  private:
-  static std::vector<int32_t>& order_scratch() {
-    thread_local std::vector<int32_t> order;
-    return order;
-  }
-
   // Experts outside the topk_group best groups get -infinity. A group counts by its best expert (V2) or its two best
   // (V3).
-  void drop_groups(std::vector<double>& pick) const {
+  void drop_groups(std::vector<double>& pick, std::vector<std::pair<double, int64_t>>& rank) const {
     const int64_t groups = c_.n_group, size = c_.n_routed_experts / groups;
     const bool two = c_.topk_method == "noaux_tc";
-    std::vector<std::pair<double, int64_t>> rank;
+    rank.clear();
     for (int64_t g = 0; g < groups; ++g) {
       double first = -std::numeric_limits<double>::infinity(), second = first;
       for (int64_t e = g * size; e < (g + 1) * size; ++e) {
@@ -106,24 +104,26 @@ class MixtureOfExperts final : public FeedForward {
 
     float* logits = scratch.get(scratch.a, rows * n);
     step.multiply("router", {gate, x, rows, hidden, logits, n});
-    std::vector<Choice> choices(std::size_t(rows * k));
+    std::vector<ExpertChoice>& choices = scratch.choices;
+    choices.resize(std::size_t(rows * k));
     {
       const auto scope = step.timed("choice of experts");
       step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
-        std::vector<double> scores(std::size_t(n), 0.0), pick;
-        for (int64_t r = begin; r < end; ++r) gate_rule.choose(logits + r * n, scores, pick, choices.data() + r * k);
+        thread_local GateScratch mine;
+        for (int64_t r = begin; r < end; ++r) gate_rule.choose(logits + r * n, mine, choices.data() + r * k);
       });
     }
     if (step.experts) {
       step.experts->clear();
-      for (const Choice& choice : choices) step.experts->push_back(choice.expert);
+      for (const ExpertChoice& choice : choices) step.experts->push_back(choice.expert);
     }
 
     // Slots sorted by expert: slot s of the gathered rows is choice number slot[s].
-    std::vector<int64_t> first(std::size_t(n) + 1, 0), place(choices.size());
-    for (const Choice& choice : choices) ++first[std::size_t(choice.expert) + 1];
+    std::vector<int64_t>&first = scratch.first, &next = scratch.next, &place = scratch.place;
+    first.assign(std::size_t(n) + 1, 0), place.resize(choices.size());
+    for (const ExpertChoice& choice : choices) ++first[std::size_t(choice.expert) + 1];
     for (std::size_t e = 0; e < std::size_t(n); ++e) first[e + 1] += first[e];
-    std::vector<int64_t> next(first.begin(), first.end() - 1);
+    next.assign(first.begin(), first.end() - 1);
     for (std::size_t i = 0; i < choices.size(); ++i) place[i] = next[std::size_t(choices[i].expert)]++;
 
     const int64_t slots = rows * k;
@@ -137,7 +137,8 @@ class MixtureOfExperts final : public FeedForward {
                     std::size_t(hidden) * sizeof(float));
     }
 
-    std::vector<Product> products;
+    std::vector<Product>& products = scratch.products;
+    products.clear();
     const auto each = [&](auto&& f) {
       for (int64_t e = 0; e < n; ++e)
         if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0)

@@ -15,6 +15,14 @@
 
 namespace sonde {
 
+// What a Step works out of its chunks; kept from step to step, so that a step of an answer allocates nothing.
+struct StepTables {
+  std::vector<double> cosine, sine;                  // [rows, rope_dim / 2]
+  std::vector<float> cosine_f32, sine_f32;           // the same, for the fast path alone
+  std::vector<int64_t> first_row;                    // of each chunk
+  std::vector<std::vector<const std::byte*>> pages;  // of each chunk, in this layer
+};
+
 struct Step {
   ThreadPool& pool;
   std::span<const SequenceChunk> chunks;
@@ -22,15 +30,28 @@ struct Step {
   int64_t record = 0;  // values a token and layer in the cache
   const Type* type;    // of these values
   int64_t rope_dim = 0;
-  int64_t layer = 0;                             // layer of the cache that is being computed
-  std::vector<double> cosine, sine;                  // [rows, rope_dim / 2]
-  std::vector<float> cosine_f32, sine_f32;           // the same, for the fast path alone
-  std::vector<int64_t> first_row;                    // of each chunk
-  std::vector<std::vector<const std::byte*>> pages;  // of each chunk, in this layer
-  std::vector<int32_t>* experts = nullptr;           // probe: [rows, k] of this layer, ascending
+  int64_t layer = 0;  // layer of the cache that is being computed
+  std::vector<double>&cosine, &sine;
+  std::vector<float>&cosine_f32, &sine_f32;
+  std::vector<int64_t>& first_row;
+  std::vector<std::vector<const std::byte*>>& pages;
+  std::vector<int32_t>* experts = nullptr;  // probe: [rows, k] of this layer, ascending
 
-  Step(ThreadPool& threads, std::span<const SequenceChunk> what, const KvLayout& layout, const Rope& rope, int64_t dim)
-      : pool(threads), chunks(what), record(layout.record), type(layout.type), rope_dim(dim), pages(what.size()) {
+  Step(ThreadPool& threads, std::span<const SequenceChunk> what, const KvLayout& layout, const Rope& rope, int64_t dim,
+       StepTables& tables)
+      : pool(threads),
+        chunks(what),
+        record(layout.record),
+        type(layout.type),
+        rope_dim(dim),
+        cosine(tables.cosine),
+        sine(tables.sine),
+        cosine_f32(tables.cosine_f32),
+        sine_f32(tables.sine_f32),
+        first_row(tables.first_row),
+        pages(tables.pages) {
+    if (pages.size() < chunks.size()) pages.resize(chunks.size());
+    first_row.clear();
     for (const SequenceChunk& chunk : chunks) first_row.push_back(rows), rows += int64_t(chunk.tokens.size());
     const int64_t half = rope_dim / 2;
     cosine.resize(std::size_t(rows * half)), sine.resize(std::size_t(rows * half));
@@ -95,6 +116,11 @@ void each_row(ThreadPool& pool, int64_t rows, F&& f) {
   pool.split(rows, 1, some);
 }
 
+struct ExpertChoice {
+  int32_t expert;
+  float weight;
+};
+
 // Scratch that grows once and is used again by every layer and step.
 class Scratch {
  public:
@@ -105,6 +131,10 @@ class Scratch {
   AlignedVector<float> x, y, a, b, c, d, e, f;
   AlignedVector<std::byte> bytes;  // expanded keys and values in BF16
   std::vector<AttentionRow> attend;
+  std::vector<Product> products;
+  std::vector<int64_t> rows;                // of the absorbed form
+  std::vector<ExpertChoice> choices;        // [rows, k]
+  std::vector<int64_t> first, next, place;  // of the slots: by expert, by expert, by choice
 };
 
 }  // namespace sonde

@@ -41,7 +41,7 @@ class Transformer final : public Model {
   }
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
-    Step step(pool, chunks, kv_layout(), rope_, rope_dim());
+    Step step(pool, chunks, kv_layout(), rope_, rope_dim(), tables_);
     const int64_t hidden = config_.hidden_size;
     float* h = scratch_.get(hidden_, step.rows * hidden);
     for (std::size_t c = 0; c < chunks.size(); ++c)
@@ -56,7 +56,8 @@ class Transformer final : public Model {
     }
 
     // Only the rows that were asked for go through the final norm and the head.
-    std::vector<int64_t> wanted;
+    std::vector<int64_t>& wanted = wanted_;
+    wanted.clear();
     for (std::size_t c = 0; c < chunks.size(); ++c) {
       const int64_t n = int64_t(chunks[c].tokens.size()), first = step.first_row[c];
       if (chunks[c].logits == Logits::kLast) wanted.push_back(first + n - 1);
@@ -84,19 +85,20 @@ class Transformer final : public Model {
 
   void forward_mtp(ThreadPool& pool, const SequenceChunk& next, std::span<const float> final,
                    ForwardResult& out) override {
-    Step step(pool, std::span(&next, 1), kv_layout(), rope_, rope_dim());
+    Step step(pool, std::span(&next, 1), kv_layout(), rope_, rope_dim(), tables_);
     step.enter_layer(config_.num_hidden_layers);
     const int64_t rows = step.rows, hidden = config_.hidden_size;
-    AlignedVector<float> joined(std::size_t(rows * 2 * hidden)), x(std::size_t(rows * hidden));
-    embed(step, mtp_->embed_tokens, next.tokens, x.data());
-    step.norm(x.data(), hidden, mtp_->enorm, eps(), joined.data(), 2 * hidden, rows);
-    step.norm(final.data(), hidden, mtp_->hnorm, eps(), joined.data() + hidden, 2 * hidden, rows);
-    step.multiply("eh_proj", {mtp_->eh_proj, joined.data(), rows, 2 * hidden, x.data(), hidden});
-    run_block(mtp_->block, step, x.data());
+    float* x = scratch_.get(hidden_, rows * hidden);
+    float* joined = scratch_.get(scratch_.a, rows * 2 * hidden);
+    embed(step, mtp_->embed_tokens, next.tokens, x);
+    step.norm(x, hidden, mtp_->enorm, eps(), joined, 2 * hidden, rows);
+    step.norm(final.data(), hidden, mtp_->hnorm, eps(), joined + hidden, 2 * hidden, rows);
+    step.multiply("eh_proj", {mtp_->eh_proj, joined, rows, 2 * hidden, x, hidden});
+    run_block(mtp_->block, step, x);
     const int64_t wanted = next.logits == Logits::kAll ? rows : next.logits == Logits::kLast ? 1 : 0;
     out.final.resize(std::size_t(wanted * hidden)), out.logits.resize(std::size_t(wanted * config_.vocab_size));
     if (wanted == 0) return;
-    step.norm(x.data() + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm, eps(), out.final.data(), hidden, wanted);
+    step.norm(x + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm, eps(), out.final.data(), hidden, wanted);
     step.multiply("head", {mtp_->head, out.final.data(), wanted, hidden, out.logits.data(), config_.vocab_size});
   }
 
@@ -205,6 +207,8 @@ class Transformer final : public Model {
   Work work_;
   int64_t parameters_ = 0, active_parameters_ = 0, mapped_bytes_ = 0;
   AlignedVector<float> hidden_;
+  std::vector<int64_t> wanted_;  // rows whose logits are asked for
+  StepTables tables_;
   Scratch scratch_;
 };
 

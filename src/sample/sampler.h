@@ -34,18 +34,33 @@ class Sampler {
   void accept(int32_t id);
 
  private:
-  int32_t draw(std::span<const float> logits);
-
-  SamplingOptions options_;
-  uint64_t seed_, sample_, index_ = 0;
-  Penalties penalties_;
-  std::vector<float> changed_;  // logits after penalties
   struct Candidate {
     float logit;
     int32_t id;
   };
-  std::vector<Candidate> candidates_;  // most probable last until sorted out
-  std::vector<double> weights_;        // unnormalised probabilities, best first
+  // Lies between two numbers; the same number twice once it has been summed exactly.
+  struct Bounds {
+    double low, high;
+  };
+  int32_t draw(std::span<const float> logits);
+  double weight(float logit) const;
+  void keep_best(std::span<const float> logits);
+  Bounds total(std::span<const float> logits) const;
+  double exact_total(std::span<const float> logits) const;
+  void collect(std::span<const float> logits, double beyond, double within);
+  bool rank_next(std::span<const float> logits);
+
+  SamplingOptions options_;
+  uint64_t seed_, sample_, index_ = 0;
+  Penalties penalties_;
+  std::vector<float> changed_;      // logits after penalties
+  double largest_ = 0, reach_ = 0;  // of the logits at hand; those further below the largest are left out
+
+  std::vector<Candidate> best_;        // of top-k, by id; empty: all
+  std::vector<Candidate> candidates_;  // a heap: no farther than seen_ from the largest, not ranked yet
+  double seen_ = 0;
+  std::vector<int32_t> ranked_;  // best first
+  std::vector<double> weights_;  // unnormalised probabilities of these
 };
 
 // The largest value's index, the lowest among equals.

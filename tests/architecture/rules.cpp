@@ -207,7 +207,8 @@ Findings parsers_are_fuzzed(const fs::path& tree) {
   // A parser of foreign bytes, known by a file that is there when it is, and the target that must come with it.
   static const std::vector<std::pair<std::string, std::string>> kParsers = {
       {"src/files/gguf", "gguf"},          {"src/files/safetensors", "safetensors"}, {"src/text/jinja", "jinja"}, {"src/text/output_parser", "parser"},
-      {"src/text/tokenizer", "tokenizer"}, {"src/model/config.cpp", "config"},       {"src/server/chat_request", "chat_request"}};
+      {"src/text/tokenizer", "tokenizer"}, {"src/model/config.cpp", "config"},       {"src/server/chat_request", "chat_request"},
+      {"src/files/cache_file", "cache_file"}};
   const std::vector<std::string> all = files(tree);
   for (const auto& [parser, target] : kParsers) {
     const bool there = std::any_of(all.begin(), all.end(), [p = parser](const std::string& file) {

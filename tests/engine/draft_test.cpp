@@ -106,6 +106,18 @@ TEST(Draft, IsSwitchedOnWhereItPays) {
   }
 }
 
+// A layer that takes twenty steps' time pauses before it has taken many, and its records are not written either.
+TEST(Draft, IsSwitchedOffWhereItDoesNotPay) {
+  const Request r = request(random_prompt(50, 5), 400, 9, 0);
+  Fake plain = fake_engine(true, {.threads = 1, .draft = 0}, {}, 512, 0, kMtp);
+  Fake fake = fake_engine(true, {.threads = 1}, {}, 512, 200, {.mtp = true, .mtp_microseconds = 4000});
+  expect_same(answer(*fake.engine, r), answer(*plain.engine, r), "first");
+  const int64_t calls = fake.model->mtp_calls;
+  EXPECT_LT(calls, 30);
+  expect_same(answer(*fake.engine, r), answer(*plain.engine, r), "in the pause");
+  EXPECT_EQ(fake.model->mtp_calls, calls);
+}
+
 TEST(Draft, NeighboursAndLostPagesChangeNothing) {
   for (const FakeTraits traits : {FakeTraits{}, kMtp, kEcho, kBoth}) {
     for (bool cache : {false, true}) {
@@ -318,6 +330,27 @@ TEST(DraftCosts, ChancesFollowWhatHappened) {
             Acceptance(8).chance(DraftSource::kMtp, 0) + 0.2 * (1 - std::exp2(-80 / 1024.0)));
   for (int i = 0; i < 2048; ++i) a.step();
   EXPECT_GT(a.chance(DraftSource::kMatch3, 0), 0.7);  // forgotten, and worth a try
+}
+
+TEST(DraftCosts, WhatLosesPausesAndLongerEachTime) {
+  DraftAccount account(6, 512, 2048);
+  int64_t pause = 0;
+  for (int64_t wanted : {512, 1024, 2048, 2048}) {
+    for (int i = 0; i < 6; ++i) account.step(), account.add(0.5, 1.5), account.judge(1);
+    EXPECT_TRUE(account.open()) << "as much as it may lose";
+    const int64_t trial = account.trial();
+    account.step(), account.add(0, 0.1), account.judge(1);
+    EXPECT_EQ(account.trial(), trial + 1);
+    for (pause = 0; !account.open() && pause < 5000; ++pause) account.add(0, 1), account.judge(1), account.step();
+    EXPECT_EQ(pause, wanted);
+  }
+  account = DraftAccount(6, 512, 2048);
+  for (int i = 0; i < 5; ++i) account.add(0, 1), account.judge(1);
+  account.add(30, 0), account.judge(1);  // won: begins anew
+  for (int i = 0; i < 6; ++i) account.add(0, 1), account.judge(1);
+  EXPECT_TRUE(account.open());
+  account.add(0, 0.1), account.judge(1);
+  EXPECT_FALSE(account.open());
 }
 
 TEST(DraftCosts, TimesAreMeasuredAndBetweenThemALine) {

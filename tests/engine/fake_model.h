@@ -38,6 +38,7 @@ inline std::vector<float> logits_of(uint64_t state) {
 
 struct FakeTraits {
   bool mtp = false;  // drafts right two times in three
+  int mtp_microseconds = 0;  // that a call of that layer takes
   int echo = 0;      // mostly says what it said or read so many tokens before; 0: never
 };
 
@@ -91,6 +92,7 @@ class FakeModel final : public Model {
 
   void forward_mtp(ThreadPool&, const SequenceChunk& next, std::span<const float> final, ForwardResult& out) override {
     ++mtp_calls;
+    if (traits_.mtp_microseconds > 0) std::this_thread::sleep_for(std::chrono::microseconds(traits_.mtp_microseconds));
     check(next, final);
     out.logits.clear(), out.final.clear();
     const auto n = static_cast<int64_t>(next.tokens.size());

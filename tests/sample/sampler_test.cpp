@@ -136,6 +136,59 @@ TEST(Sampler, IsAFunctionOfSeedSampleAndIndex) {
   EXPECT_NE(answer(1, 0), answer(1, 1));
 }
 
+// What sampler.h says, word for word: everything sorted, every sum in double and in full.
+int32_t plainly(const std::vector<float>& logits, const SamplingOptions& o, uint64_t seed, uint64_t index) {
+  std::vector<int32_t> ids;
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    if (largest - logits[i] <= 60 * std::log(2) * o.temperature) ids.push_back(static_cast<int32_t>(i));
+  const auto best_first = [&](int32_t a, int32_t b) { return logits[a] != logits[b] ? logits[a] > logits[b] : a < b; };
+  const auto weight = [&](int32_t id) { return std::exp((logits[id] - largest) / o.temperature); };
+  std::sort(ids.begin(), ids.end(), best_first);
+  if (o.top_k > 0 && ids.size() > static_cast<std::size_t>(o.top_k)) ids.resize(o.top_k);
+  std::vector<int32_t> by_id = ids;
+  std::sort(by_id.begin(), by_id.end());
+  double sum = 0, kept = 0, below = 0;
+  for (const int32_t id : by_id) sum += weight(id);
+  std::vector<int32_t> rest;
+  for (const int32_t id : ids) {
+    if (weight(id) < o.min_p) break;
+    rest.push_back(id), kept += weight(id);
+    if (o.top_p < 1 && kept >= o.top_p * sum) break;
+  }
+  const auto words = Random::philox(index, 0, seed);
+  const double u = static_cast<double>((uint64_t{words[0]} << 32 | words[1]) >> 11) * 0x1p-53;
+  for (const int32_t id : rest)
+    if (u * kept < (below += weight(id))) return id;
+  return rest.back();
+}
+
+TEST(Sampler, ShortCutsChooseTheSameTokens) {
+  Random random(11);
+  for (int round = 0; round < 60; ++round) {
+    const int n = 1 + static_cast<int>(random.next_u32() % (round % 10 == 0 ? 12000 : 2000));
+    auto logits = random_logits(n, 100 + round);
+    const float stretch = std::exp2(static_cast<float>(random.normal()));
+    for (float& x : logits) x *= stretch;
+    if (round % 3 == 0)
+      for (float& x : logits) x = std::round(x);  // many equals
+    if (round % 4 == 1)
+      for (int i = 0; i < 10; ++i) logits[random.next_u32() % n] += 12;  // a model that knows
+    for (const SamplingOptions& o :
+         {SamplingOptions{}, {.temperature = 0.6, .top_p = 0.95}, {.temperature = 0.6, .top_p = 0.5}, {.top_p = 0.999},
+          {.top_k = 40}, {.temperature = 0.8, .top_p = 0.9, .top_k = 20}, {.min_p = 0.02}, {.temperature = 3, .top_p = 0.99},
+          {.temperature = 0.05, .top_p = 0.9, .min_p = 0.1}, {.temperature = 1e-5}, {.temperature = 1e5, .top_p = 0.3}}) {
+      Sampler sampler(o, 7 + round, 0, {});
+      for (uint64_t index = 0; index < 12; ++index) {
+        const int32_t id = sampler.choose(logits);
+        ASSERT_EQ(id, plainly(logits, o, 7 + round, index))
+            << n << " logits, temperature " << o.temperature << ", top-p " << o.top_p << ", token " << index;
+        sampler.accept(id);
+      }
+    }
+  }
+}
+
 TEST(Sampler, SurvivesExtremes) {
   std::vector<float> logits = {3e38f, -3e38f, 3e38f, 0};
   Sampler cold({.temperature = 1e-30}, 1, 0, {});
