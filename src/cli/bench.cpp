@@ -14,7 +14,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr double kLeastSeconds = 0.5;
-constexpr int64_t kPrefillChunk = 512;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -43,8 +42,8 @@ Result<Measurement> Bench::prefill(int64_t depth) {
   const std::vector<int32_t> ids = random_ids(options_.prompt);
   ProgressLine progress(fmt::format("prefill at depth {}", depth), options_.prompt, "tokens");
   do {
-    for (int64_t done = 0; done < options_.prompt; done += kPrefillChunk) {
-      const int64_t n = std::min(kPrefillChunk, options_.prompt - done);
+    for (int64_t done = 0; done < options_.prompt; done += options_.chunk) {
+      const int64_t n = std::min(options_.chunk, options_.prompt - done);
       const SequenceChunk chunk{std::span(ids).subspan(size_t(done), size_t(n)), depth + done, pages.all(),
                                 options_.run.reproducible,
                                 done + n == options_.prompt ? Logits::kLast : Logits::kNone};

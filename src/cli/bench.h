@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "cli/direct.h"
 #include "cli/survey.h"
+#include "sonde/engine.h"
 
 namespace sonde {
 
@@ -17,6 +18,7 @@ struct BenchOptions {
   ModelFlags model;
   RunFlags run;
   int64_t prompt = 512, tokens = 64;
+  int64_t chunk = EngineOptions{}.prefill_chunk;  // tokens of a prompt in one step
   std::vector<int64_t> batches = {1}, depths = {0};
   bool json = false, profile = false;
 };

@@ -110,6 +110,7 @@ Run setup(Args& args) {
   auto options = std::make_shared<BenchOptions>();
   options->model.declare(args);
   args.option("-p,--prompt", options->prompt, "tokens of a prompt (default 512); 0: no prefill");
+  args.option("--chunk", options->chunk, "tokens of it in one step (default 1024)");
   args.option("-n,--tokens", options->tokens, "tokens to decode, of each sequence (default 64); 0: no decode");
   args.list("--batch", options->batches, "sequences at once, as in 1,8 (default 1)");
   args.list("--depth", options->depths, "tokens in the cache before, as in 0,4096 (default 0)");
@@ -120,6 +121,8 @@ Run setup(Args& args) {
     const auto within = [](int64_t v, int64_t least, int64_t most) { return v >= least && v <= most; };
     if (!within(options->prompt, 0, 1 << 24) || !within(options->tokens, 0, 1 << 24))
       return usage_error("-p and -n are 0 or above");
+    if (!within(options->chunk, 1, 1 << 20)) return usage_error(fmt::format("--chunk {} is out of range 1 to 1048576", options->chunk));
+    options->chunk = (options->chunk + kPageTokens - 1) / kPageTokens * kPageTokens;
     for (const int64_t b : options->batches)
       if (!within(b, 1, 4096)) return usage_error(fmt::format("--batch {} is out of range 1 to 4096", b));
     for (const int64_t d : options->depths)

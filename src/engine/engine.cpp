@@ -368,12 +368,13 @@ class EngineLoop final : public Engine {
 
 Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions options) {
   const Model& model = *parts.model;
-  if (options.max_batch < 1 || options.prefill_chunk < 1 || options.threads < 0) {
+  if (options.max_batch < 1 || options.prefill_chunk < 1 || options.chunk_beside < 1 || options.threads < 0) {
     return Error{Code::kInvalid,
                  "engine options are out of range",
                  "engine",
-                 "max_batch and prefill_chunk of at least 1",
-                 fmt::format("{}, {}; {} threads", options.max_batch, options.prefill_chunk, options.threads),
+                 "max_batch, prefill_chunk and chunk_beside of at least 1",
+                 fmt::format("{}, {}, {}; {} threads", options.max_batch, options.prefill_chunk, options.chunk_beside,
+                             options.threads),
                  ""};
   }
   if (options.draft < -1 || options.draft > kMostDrafts) {
@@ -384,8 +385,8 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
                  fmt::format("{}", options.draft),
                  ""};
   }
-  options.prefill_chunk =
-      (std::min(options.prefill_chunk, int64_t{1} << 20) + kPageTokens - 1) / kPageTokens * kPageTokens;
+  for (int64_t* chunk : {&options.prefill_chunk, &options.chunk_beside})
+    *chunk = (std::min(*chunk, int64_t{1} << 20) + kPageTokens - 1) / kPageTokens * kPageTokens;
   if (options.threads == 0) options.threads = usable_processors();
   const PlanInput input{model.config(), model.kv_layout(), parts.weight_bytes, model.owned_bytes(), memory_available()};
   SONDE_TRY(const MemoryPlan plan, plan_memory(input, options));
@@ -403,6 +404,7 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
   SONDE_TRY(auto pages, PagePool::create(model.kv_layout(), plan.pages));
   const ScheduleOptions schedule{.max_batch = options.max_batch,
                                  .prefill_chunk = options.prefill_chunk,
+                                 .chunk_beside = options.chunk_beside,
                                  .absorbed_prompt = options.reproducible,
                                  .one_form = options.reproducible || !model.config().is_mla()};
   return std::unique_ptr<Engine>(

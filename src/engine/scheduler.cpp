@@ -163,7 +163,7 @@ void Scheduler::share_prefill() {
   }
   if (reading.empty()) return;
   std::rotate(reading.begin(), reading.begin() + turn_++ % static_cast<int64_t>(reading.size()), reading.end());
-  int64_t budget = options_.prefill_chunk;
+  int64_t budget = works_.empty() ? options_.prefill_chunk : std::min(options_.prefill_chunk, options_.chunk_beside);
   for (bool any = true; any && budget > 0;) {
     any = false;
     for (Work& work : reading) {

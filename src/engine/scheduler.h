@@ -18,7 +18,8 @@ namespace sonde {
 
 struct ScheduleOptions {
   int max_batch = 8;
-  int64_t prefill_chunk = 512;   // a multiple of kPageTokens
+  int64_t prefill_chunk = 1024;  // multiples of kPageTokens: alone, and beside answers
+  int64_t chunk_beside = 256;
   bool absorbed_prompt = false;  // reproducible: prompts in the decode form, too
   bool one_form = false;         // both forms are the same bits (reproducible, or no latent attention)
 };
