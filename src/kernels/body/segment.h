@@ -200,13 +200,14 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
   const bool apart = s.value_offset != s.key_offset;
   Ahead ahead;
   const int64_t called = !same_task ? 0 : longest < kPanelColumns ? longest : kPanelColumns;  // with the segment before
-  int64_t lines = ahead.add({keys + called, longest - called, 0, s.key_dim});
+  int64_t lines = ahead.add({keys + called, longest - called, 0, s.key_dim}), later_lines = 0;
   for (int64_t d = 0; d < s.value_dim && apart; d += kPanelColumns) {
-    lines += ahead.add({values, longest, d, d + kPanelColumns < s.value_dim ? d + kPanelColumns : s.value_dim});
+    later_lines += ahead.add({values, longest, d, d + kPanelColumns < s.value_dim ? d + kPanelColumns : s.value_dim});
   }
-  lines += ahead.add({next, next_count, 0, s.key_dim});
+  later_lines += ahead.add({next, next_count, 0, s.key_dim});
   const int64_t panels = (s.value_dim + kPanelColumns - 1) / kPanelColumns;
-  const int64_t steps = (columns / kPanelColumns * dim_pairs + panels * ((longest + 1) / 2)) * tiles;
+  int64_t steps = columns / kPanelColumns * dim_pairs * tiles, later_steps = panels * ((longest + 1) / 2) * tiles;
+  if (apart) lines = later_lines += lines, steps = later_steps += steps;  // evenly; else the keys bring the values
   ahead.lines = (lines + steps - 1) / steps;
   if (!same_task) call_lines(ahead, kPanelColumns * ((s.key_dim + 31) / 32));
   if (!same_task) pack_queries(task, dim_pairs, queries);
@@ -236,6 +237,7 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
     if (seen[q] > 0) weigh(scores + q * kSegment, seen[q], weights + q * kWeightPairs, part + q * ld);
   }
 
+  ahead.lines = (later_lines + later_steps - 1) / later_steps;
   for (int64_t d = 0; d < s.value_dim; d += kPanelColumns) {
     for (int64_t j = 0; j < longest; j += 2 * kPanelPairs) {
       const int64_t tokens = longest - j < 2 * kPanelPairs ? longest - j : 2 * kPanelPairs;
