@@ -75,8 +75,9 @@ class Scheduler {
   int prefill_rows(const Sequence& sequence, int64_t page) const;
   void share_prefill();
   PageKey key_of_next_page(const Sequence& sequence) const;
-  void adopt(Sequence& sequence);                      // next pages of a prompt that are known by now
-  bool another_reads(const Sequence& sequence) const;  // the next page of its prompt, which it came first with
+  void adopt(Sequence& sequence);  // the next pages of its prompt, as far as they are known by now
+  // An earlier sequence is about to compute the next page of its prompt.
+  bool another_reads(const Sequence& sequence) const;
   template <class F>
   static void with_followers(Sequence& sequence, F& f) {
     f(sequence);
