@@ -38,7 +38,7 @@ struct EngineOptions {
   int draft = -1;                // tokens guessed ahead and checked together; never changes an answer. -1: as many as pay; 0: none; k: at most k
   std::string dialect = {};      // empty: the checkpoint's own
   std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
-  std::function<void(int64_t, int64_t)> progress = {};  // while the weights are packed: bytes done and to do
+  std::function<void(int64_t, int64_t)> progress = {};  // while the weights are loaded: bytes done and to do
   std::string cache = {};        // folder where packed weights are kept for the next start; empty: nowhere
 };
 

@@ -46,7 +46,7 @@ Result<int> pack_model(const Options& options) {
   std::string said;  // why there is no file, if there is none
   const ModelOptions how{.exact = false,
                          .threads = options.threads,
-                         .progress = packing_progress(options.verify ? "comparing" : "packing the weights"),
+                         .progress = loading_progress(options.verify ? "comparing" : "packing the weights"),
                          .notice = [&](const std::string& line) { said = line; },
                          .cache = folder,
                          .cache_least = 0,

@@ -199,7 +199,7 @@ void declare_json(Args& args, bool& json) { args.flag("--json", json, "results a
 
 Result<std::unique_ptr<Engine>> open_engine(const std::string& path, EngineOptions options) {
   if (!options.notice) options.notice = [](const std::string& line) { notice(line); };
-  if (!options.progress) options.progress = packing_progress();
+  if (!options.progress) options.progress = loading_progress();
   if (options.cache.empty()) options.cache = cache_folder();
   return Engine::open(path, std::move(options));
 }

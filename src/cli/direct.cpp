@@ -17,7 +17,7 @@ Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags) 
   direct.checkpoint = std::move(checkpoint);
   const ModelOptions options{.exact = flags.exact_for(direct.checkpoint->file_bytes()),
                              .threads = flags.threads,
-                             .progress = packing_progress(),
+                             .progress = loading_progress(),
                              .notice = [](const std::string& line) { notice(line); },
                              .cache = cache_folder()};
   SONDE_TRY(direct.model, Model::load(direct.checkpoint, options));

@@ -44,7 +44,7 @@ void ProgressLine::update(int64_t done) {
   shown_ = true;
 }
 
-std::function<void(int64_t, int64_t)> packing_progress(std::string label) {
+std::function<void(int64_t, int64_t)> loading_progress(std::string label) {
   return [label = std::move(label), line = std::shared_ptr<ProgressLine>()](int64_t done, int64_t total) mutable {
     if (!line) line = std::make_shared<ProgressLine>(label, total, "bytes");
     line->update(done);

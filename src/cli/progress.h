@@ -29,7 +29,7 @@ class ProgressLine {
   bool shown_ = false;
 };
 
-// For ModelOptions and EngineOptions: shows how far the packing of the weights is. The line ends with the last copy.
-std::function<void(int64_t, int64_t)> packing_progress(std::string label = "packing the weights");
+// For ModelOptions and EngineOptions: shows how far the weights are loaded, which packs them where they have to be.
+std::function<void(int64_t, int64_t)> loading_progress(std::string label = "loading the weights");
 
 }  // namespace sonde

@@ -12,7 +12,8 @@ namespace sonde {
 namespace {
 
 constexpr int64_t kFloat = sizeof(float);
-constexpr int64_t kOwnUse = int64_t{64} << 20;          // program, tokenizer, stacks
+constexpr int64_t kOwnUse = int64_t{16} << 20;          // program, stacks
+constexpr int64_t kWordBytes = 320;                     // of the tokenizer, a token: 38 to 57 MiB for 128k to 151k
 constexpr int64_t kExpandedFloats = int64_t{32} << 20;  // at most, see attention_mla.cpp
 
 int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -21,22 +22,24 @@ int64_t round_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit;
 
 int64_t activation_bytes(const ModelConfig& c, const KvLayout& layout, const EngineOptions& options, int64_t context) {
   // Drafts are rows beside the answers' own; left to itself the engine drafts so many in all.
-  const int64_t answers = options.max_batch + (options.draft < 0 ? kMostDrafts : options.draft * options.max_batch);
+  const int64_t drafts = options.draft < 0 ? kMostDrafts : options.draft * options.max_batch;
+  const int64_t answers = options.max_batch + drafts;
   const int64_t rows = round_up(options.prefill_chunk, kPageTokens) + answers;
   const int64_t head = c.is_mla() ? c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim : 2 * c.head_dim;
   const int64_t latent = c.is_mla() ? c.num_attention_heads * (c.kv_lora_rank + c.qk_rope_head_dim) * answers * 2 : 0;
   const int64_t routed = c.num_experts_per_tok * std::max(c.moe_intermediate_size, c.hidden_size) +
                          c.n_shared_experts * c.moe_intermediate_size;
-  const int64_t per_row =
-      6 * c.hidden_size + 3 * std::max(c.intermediate_size, routed) + 3 * c.num_attention_heads * head;
-  int64_t floats = rows * per_row + latent + 3 * answers * c.vocab_size;
+  // Of an MLP: gate and up, and on the fast path the rounded rows. Of a mixture: what is gathered for its experts, too.
+  const int64_t feed_forward = std::max(c.intermediate_size * 5 / 2, 3 * routed);
+  const int64_t per_row = 6 * c.hidden_size + feed_forward + 3 * c.num_attention_heads * head;
+  int64_t floats = rows * per_row + latent + (3 * options.max_batch + drafts) * c.vocab_size;
   if (options.draft != 0 && layout.layers > c.num_hidden_layers) floats += 5 * rows * c.hidden_size;  // the MTP layer
   if (c.is_mla() && !options.reproducible) {
     floats += std::min(kExpandedFloats, context * c.num_attention_heads * head) + context * layout.record;
   } else if (c.is_mla()) {
     floats += rows * c.num_attention_heads * (2 * c.kv_lora_rank + c.qk_rope_head_dim);
   }
-  return floats * kFloat + kOwnUse;
+  return floats * kFloat + kOwnUse + c.vocab_size * kWordBytes;
 }
 
 Result<MemoryPlan> plan_memory(const PlanInput& in, const EngineOptions& options) {

@@ -42,6 +42,8 @@ class PrefixCache {
   void retain(PageId id);
   void release(PageId id);  // pages of a sequence: last one first, so that it gives way first
 
+  // The kept page of equal bits; kNoPage: none.
+  PageId same_bits(const PageKey& key) const { return look_up(key, /*exact=*/true); }
   // Keeps a full page under its key. Does nothing when the key is kept already, or the page under another one.
   void keep(PageId id, const PageKey& key);
 

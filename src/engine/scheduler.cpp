@@ -154,12 +154,52 @@ int64_t Scheduler::widen(Work& work, int64_t drafts) {
   return work.drafts;
 }
 
+PageKey Scheduler::key_of_next_page(const Sequence& s) const {
+  const auto page = static_cast<int64_t>(s.keys.size());
+  const std::span<const int32_t> ids(s.tokens.data() + page * kPageTokens, kPageTokens);
+  return next_key(s.keys.empty() ? first_key(s.request->cache_salt) : s.keys.back(), ids, prefill_rows(s, page));
+}
+
+// A page that another sequence has computed since this one was admitted. The last token is computed all the same.
+void Scheduler::adopt(Sequence& s) {
+  const int64_t end = std::min(s.prompt_size(), s.size() - 1);
+  while (cache_.enabled() && s.computed % kPageTokens == 0 && s.computed + kPageTokens <= end) {
+    const PageKey key = key_of_next_page(s);
+    const PageId page = cache_.same_bits(key);
+    if (page == kNoPage) return;
+    const auto at = static_cast<std::size_t>(s.computed / kPageTokens);
+    cache_.retain(page);
+    cache_.release(std::exchange(s.pages[at], page));
+    s.addresses[at] = pool_.data(page);
+    s.keys.push_back(key);
+    s.computed += kPageTokens;
+    s.drafting.filled = s.computed;
+    hit_tokens_ += kPageTokens;
+    if (!s.interrupted) s.answer->usage.cached_tokens += kPageTokens;
+  }
+}
+
+bool Scheduler::another_reads(const Sequence& s) const {
+  const int64_t end = s.computed + kPageTokens;
+  if (!cache_.enabled() || s.computed % kPageTokens != 0 || end > std::min(s.prompt_size(), s.size() - 1)) return false;
+  for (const auto& other : running_) {  // by arrival
+    if (other.get() == &s) return false;
+    if (other->computed <= s.computed && other->prompt_size() >= end &&
+        other->request->cache_salt == s.request->cache_salt &&
+        std::equal(s.tokens.begin(), s.tokens.begin() + end, other->tokens.begin()))
+      return true;
+  }
+  return false;
+}
+
 // Page by page in turns, so that a short prompt is not kept by a long one; who begins changes from step to step.
 void Scheduler::share_prefill() {
   std::vector<Work>& reading = reading_;
   reading.clear();
   for (const auto& s : running_) {
-    if (!s->decoding()) reading.push_back({s.get(), s->computed, 0, false, false});
+    if (s->decoding()) continue;
+    adopt(*s);
+    if (!another_reads(*s)) reading.push_back({s.get(), s->computed, 0, false, false});
   }
   if (reading.empty()) return;
   std::rotate(reading.begin(), reading.begin() + turn_++ % static_cast<int64_t>(reading.size()), reading.end());
@@ -192,11 +232,8 @@ void Scheduler::done(const Work& work) {
   s.computed += work.count;
   if (!cache_.enabled()) return;
   while (static_cast<int64_t>(s.keys.size()) < s.computed / kPageTokens) {
-    const auto page = static_cast<int64_t>(s.keys.size());
-    const PageKey before = s.keys.empty() ? first_key(s.request->cache_salt) : s.keys.back();
-    const std::span<const int32_t> ids(s.tokens.data() + page * kPageTokens, kPageTokens);
-    s.keys.push_back(next_key(before, ids, prefill_rows(s, page)));
-    cache_.keep(s.pages[static_cast<std::size_t>(page)], s.keys.back());
+    s.keys.push_back(key_of_next_page(s));
+    cache_.keep(s.pages[s.keys.size() - 1], s.keys.back());
   }
 }
 

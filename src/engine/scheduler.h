@@ -1,6 +1,8 @@
 // Who runs, and what each step computes. Every step takes one token of each answer under way, and shares a budget of
 // prompt tokens among the sequences that are still reading.
 //
+// Prompts with a common beginning: whoever came first computes it, the others take its pages as they come.
+//
 // Pages: a sequence is admitted when its prompt fits beside what runs; first come, first served, nobody overtakes.
 // Answers take pages as they grow. When none is left, the sequence that came last loses its pages and waits; later its
 // prompt is computed again in the prefill form and its answer in the decode form, so its bits do not change. The pool
@@ -72,6 +74,10 @@ class Scheduler {
   void release(Sequence& sequence);
   int prefill_rows(const Sequence& sequence, int64_t page) const;
   void share_prefill();
+  PageKey key_of_next_page(const Sequence& sequence) const;
+  void adopt(Sequence& sequence);  // the next pages of its prompt, as far as they are known by now
+  // An earlier sequence is about to compute the next page of its prompt.
+  bool another_reads(const Sequence& sequence) const;
   template <class F>
   static void with_followers(Sequence& sequence, F& f) {
     f(sequence);

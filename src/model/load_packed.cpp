@@ -44,9 +44,7 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
   if (const std::string_view line = kernel_set_notice(); !line.empty()) notice(std::string(line));
   const auto load_into = [&](PackedWeights* packed) -> Status {
     SONDE_CHECK(load(packed));
-    SONDE_CHECK(packed->finish());
-    if (options.progress) options.progress(checkpoint.file_bytes(), checkpoint.file_bytes());
-    return {};
+    return packed->finish();
   };
   const std::string path = options.cache.empty() ? "" : packed_path(checkpoint, options.cache);
   const CacheFile::Key key = path.empty() ? CacheFile::Key{} : packed_key(checkpoint);

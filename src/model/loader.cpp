@@ -39,7 +39,7 @@ Status Loader::pack(Matrix& m) {
   }
   if (m.packed == nullptr) mapped_bytes += m.bytes();
   done_ += m.bytes();
-  if (options_.progress && packed_ != nullptr && packed_->packs())
+  if (options_.progress && (packed_ == nullptr || packed_->packs()))
     options_.progress(std::min(done_, checkpoint_.file_bytes() - 1), checkpoint_.file_bytes());
   return {};
 }

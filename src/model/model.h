@@ -60,7 +60,7 @@ struct ForwardResult {
 struct ModelOptions {
   bool exact = true;  // F32 activations on the weights as stored; else the fast forms: quantised weights packed (kernels/pack.h)
   int threads = 0;    // that pack; 0: as many as the process may use
-  // Called while weights are packed: bytes done and to do.
+  // Called while weights are packed, or read where that is not done: bytes done and to do; at the end with all done.
   std::function<void(int64_t, int64_t)> progress = {};
   std::function<void(const std::string&)> notice = {};  // one line for the person who started this; may be empty
   std::string cache = {};                   // folder where packed weights are kept for the next start; empty: nowhere

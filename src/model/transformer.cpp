@@ -126,8 +126,12 @@ class Transformer final : public Model {
     rope_ = Rope::make(config_, rope_dim(), rope_factors);
 
     const auto load = [&](PackedWeights* packed) { return load_weights(*family, packed, options); };
-    if (options.exact) return load(nullptr);
-    SONDE_TRY(packed_, load_packed(*checkpoint_, options, load));
+    if (options.exact) {
+      SONDE_CHECK(load(nullptr));
+    } else {
+      SONDE_TRY(packed_, load_packed(*checkpoint_, options, load));
+    }
+    if (options.progress) options.progress(checkpoint_->file_bytes(), checkpoint_->file_bytes());
     return {};
   }
 

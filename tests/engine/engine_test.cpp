@@ -145,6 +145,44 @@ TEST(Engine, ForgetsWhatWasUnusedForLongest) {
   EXPECT_EQ(when_idle(*fake.engine).pages_used, 0);
 }
 
+// Requests that come while the first of them is still reading: only the first computes what they share.
+TEST(Engine, PromptsThatBeginAlikeAreComputedOnce) {
+  for (bool latent : {false, true}) {
+    for (int64_t chunk : {32, 64, 512}) {
+      Fake fake = fake_engine(latent, {.threads = 2, .max_batch = 8, .prefill_chunk = chunk}, {}, 512, 300);
+      std::vector<Request> requests;
+      std::vector<std::unique_ptr<Stream>> streams;
+      for (uint64_t i = 0; i < 8; ++i) {
+        auto prompt = random_prompt(200, 3);
+        const auto own = random_prompt(static_cast<int64_t>(i * 13), 50 + i);  // the first is a beginning of the others
+        prompt.insert(prompt.end(), own.begin(), own.end());
+        requests.push_back(request(prompt, 10, i));
+        streams.push_back(fake.engine->submit(requests.back()).value());
+      }
+      int64_t shared = 0;
+      for (std::size_t i = 0; i < streams.size(); ++i) {
+        const Collected got = collect(*streams[i]);
+        EXPECT_EQ(got.ids, expected_answer(requests[i].prompt, 10, requests[i].sampling, latent)) << i;
+        if (i > 0) { EXPECT_GE(got.usage.cached_tokens, 192) << i; }
+        shared += got.usage.cached_tokens;
+      }
+      EXPECT_EQ(when_idle(*fake.engine).prefix_hit_tokens, shared);
+      EXPECT_FALSE(fake.model->misaligned);
+      EXPECT_EQ(when_idle(*fake.engine).pages_used, 0);
+    }
+  }
+}
+
+// Another salt shares nothing, whenever it comes.
+TEST(Engine, PromptsOfOtherSaltsAreNotWaitedFor) {
+  Fake fake = fake_engine(true, {.threads = 1, .prefill_chunk = 32}, {}, 512, 300);
+  Request a = request(random_prompt(200, 3), 5), b = a;
+  b.cache_salt = "b";
+  auto one = fake.engine->submit(a).value(), two = fake.engine->submit(b).value();
+  EXPECT_EQ(collect(*one).ids, collect(*two).ids);
+  EXPECT_EQ(when_idle(*fake.engine).prefix_hit_tokens, 0);
+}
+
 TEST(Engine, ThePrefixCacheCanBeOff) {
   Fake fake = fake_engine(true, {.threads = 1, .prefix_cache = false});
   const Request r = request(random_prompt(100, 3), 5);

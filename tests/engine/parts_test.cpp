@@ -96,6 +96,7 @@ TEST(Plan, TakesWhatTheModelWantsWhereThereIsRoom) {
   EXPECT_EQ(plan->context, 100000);
   EXPECT_EQ(plan->kv_bytes, 2 * 3125 * int64_t{4 * 32 * 128 * 4});
   EXPECT_TRUE(plan->fits);
+  EXPECT_LT(plan->activation_bytes, int64_t{32} << 20);  // a small model does not need what a large vocabulary needs
   PlanInput half = input(int64_t{64} << 30);
   half.layout.type = bf16();
   const auto smaller = plan_memory(half, {.max_batch = 2});

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 
@@ -47,6 +48,19 @@ class Packed : public testing::TestWithParam<std::string> {
     const auto more = runner.feed(std::span(ids).first(1), true).logits;
     all.insert(all.end(), more.begin(), more.end());
     return all;
+  }
+  // What progress tells while the model is loaded: ascending, of the whole file, all of it at the end.
+  void expect_progress(ModelOptions with, std::size_t least_calls) {
+    std::vector<int64_t> done;
+    with.progress = [&](int64_t bytes, int64_t total) {
+      EXPECT_EQ(total, int64_t(fs::file_size(source_)));
+      done.push_back(bytes);
+    };
+    ASSERT_TRUE(load(with).ok());
+    ASSERT_GE(done.size(), least_calls);
+    EXPECT_TRUE(std::is_sorted(done.begin(), done.end()));
+    EXPECT_EQ(done.back(), int64_t(fs::file_size(source_)));
+    if (done.size() > 1) { EXPECT_LT(done[done.size() - 2], done.back()); }
   }
   // Loads with the cache as it is now: it must be made again, give the right bits, and be there afterwards.
   void expect_made_again(const AlignedVector<float>& want) {
@@ -94,6 +108,14 @@ TEST_P(Packed, TheSecondStartPacksNothingAndGivesTheSameBits) {
   verify.verify_cache = true;
   auto verified = load(verify);
   EXPECT_TRUE(verified.ok()) << verified.error().message();
+}
+
+TEST_P(Packed, ProgressIsTold) {
+  expect_progress(options(), 10);  // packs
+  expect_progress(options(), 1);   // finds all in the cache
+  ModelOptions exact = options();
+  exact.exact = true;
+  expect_progress(exact, 10);
 }
 
 TEST_P(Packed, WhatIsNotThisModelsIsMadeAgain) {
