@@ -116,6 +116,15 @@ TEST_P(Tiles, GiveTheBitsOfVectorsForTheLargestMagnitudes) {
 
 TEST_P(Tiles, PassTheCheckAtStart) { EXPECT_TRUE(kernels::same_products(kernels::avx512_vnni_table(), *tiles_)); }
 
+TEST(AmxCheck, ALineTellsOfTilesThatCannotBeUsed) {
+  const CpuFeatures& f = cpu_features();
+  const auto sets = kernel_sets();
+  const bool offered = std::find(sets.begin(), sets.end(), "amx") != sets.end();
+  EXPECT_EQ(offered, f.amx_int8 && f.avx512_vnni && kernel_set_notice().empty());
+  EXPECT_FALSE(offered && f.amx_refused);
+  EXPECT_FALSE(f.amx_refused && kernel_set_notice().empty());
+}
+
 // What the check at start is for: a product that is wrong by one bit leaves AMX aside.
 TEST(AmxCheck, FindsOneWrongValue) {
   const kernels::KernelTable& right = kernels::portable_table();
