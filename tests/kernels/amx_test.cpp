@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/amx_processor.h"
 #include "kernels/common.h"
 #include "kernels/pack.h"
 
@@ -13,14 +14,15 @@ namespace {
 class Tiles : public testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
-    previous_ = std::string(kernel_set());
+    previous_ = std::string(kernel_set()), served_ = amx::served();
     const Status chosen = choose(GetParam());
     if (!chosen.ok()) GTEST_SKIP() << GetParam() << " is not tested here: " << chosen.error().message();
     tiles_ = &kernels::table();
   }
   void TearDown() override {
-    EXPECT_EQ(kernels::amx_model_fault(), nullptr);
-    EXPECT_EQ(kernels::amx_model_holders(), 0);
+    EXPECT_EQ(amx::served() > served_, tiles_ != nullptr && std::string(GetParam()) == "amx_trapped");
+    EXPECT_EQ(amx::fault(), nullptr);
+    EXPECT_EQ(amx::holders(), 0);
     ASSERT_TRUE(choose(previous_).ok());
   }
 
@@ -67,8 +69,9 @@ class Tiles : public testing::TestWithParam<const char*> {
 
  private:
   std::string previous_;
+  int64_t served_ = 0;
 };
-INSTANTIATE_TEST_SUITE_P(Sets, Tiles, testing::Values("amx", "amx_model"),
+INSTANTIATE_TEST_SUITE_P(Sets, Tiles, testing::Values("amx", "amx_model", "amx_trapped"),
                          [](const auto& set) { return std::string(set.param); });
 
 TEST_P(Tiles, GiveTheBitsOfVectorsForEveryType) {
@@ -83,7 +86,7 @@ TEST_P(Tiles, GiveTheBitsOfVectorsForEveryType) {
 TEST_P(Tiles, GiveTheBitsOfVectorsForAnyNumberOfTokens) {
   for (const char* name : {"Q4_K", "Q6_K", "Q8_0"}) {
     const Type& type = *type_by_name(name);
-    const Weights w = weights(type, 33, 512, 1), up = weights(type, 33, 512, 2);
+    const Weights w = weights(type, 17, 256, 1), up = weights(type, 17, 256, 2);
     for (int64_t m = 1; m <= 70; ++m) ASSERT_NO_FATAL_FAILURE(compare(w.view, up.view, m, nullptr));
   }
 }
@@ -115,6 +118,22 @@ TEST_P(Tiles, GiveTheBitsOfVectorsForTheLargestMagnitudes) {
 }
 
 TEST_P(Tiles, PassTheCheckAtStart) { EXPECT_TRUE(kernels::same_products(kernels::avx512_vnni_table(), *tiles_)); }
+
+TEST_P(Tiles, AreReleasedByTheMeasureOfPeaks) {
+  if (std::string(GetParam()) != "amx_model") {
+    float result = 1;
+    EXPECT_EQ(tiles_->int8_burst(32, &result), 3 * 4 * 16 * 16 * 64 * 2);
+  }
+}
+
+TEST(AmxCheck, ALineTellsOfTilesThatCannotBeUsed) {
+  const CpuFeatures& f = cpu_features();
+  const auto sets = kernel_sets();
+  const bool offered = std::find(sets.begin(), sets.end(), "amx") != sets.end();
+  EXPECT_EQ(offered, f.amx_int8 && f.avx512_vnni && kernel_set_notice().empty());
+  EXPECT_FALSE(offered && f.amx_refused);
+  EXPECT_FALSE(f.amx_refused && kernel_set_notice().empty());
+}
 
 // What the check at start is for: a product that is wrong by one bit leaves AMX aside.
 TEST(AmxCheck, FindsOneWrongValue) {

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "kernels/amx_model.h"
+#include "kernels/amx_processor.h"
 #include "kernels/kernels.h"
 #include "kernels/reference.h"
 #include "tensor/types.h"
@@ -74,9 +75,12 @@ inline std::vector<const Type*> weight_types() {
 // As choose_kernel_set(), which offers a product's users no model.
 inline Status choose(std::string_view set) {
 #if defined(__x86_64__)
-  if (set == "amx_model") {
-    if (!cpu_features().avx512_vnni) return Error{Code::kUnsupported, "the model of AMX needs AVX-512 VNNI", "", "", "", ""};
-    kernels::use_table(kernels::amx_model_table(kernels::avx512_vnni_table()));
+  if (set == "amx_model" || set == "amx_trapped") {
+    if (!cpu_features().avx512_vnni) return Error{Code::kUnsupported, "without AVX-512 VNNI", "", "", "", ""};
+    if (set == "amx_trapped" && cpu_features().amx_int8) return Error{Code::kUnsupported, "its instructions do not trap", "", "", "", ""};
+    if (set == "amx_trapped") amx::serve_instructions();
+    const kernels::KernelTable& fewer = kernels::avx512_vnni_table();
+    kernels::use_table(set == "amx_model" ? kernels::amx_model_table(fewer) : kernels::amx_table(fewer));
     return {};
   }
 #endif

@@ -8,9 +8,9 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-constexpr int kTile = 16;          // tokens, and rows
-constexpr int64_t kTileFrom = 8;   // fewer tokens are faster by vectors
-constexpr int64_t kUnpacked = 32;  // runs of W unpacked at once: 20 KiB
+constexpr int kTile = 16;                       // tokens, and rows
+constexpr int64_t kTileFrom = kStripAlone + 1;  // fewer tokens go by vectors, which read memory in longer runs
+constexpr int64_t kUnpacked = 32;               // runs of W unpacked at once: 20 KiB
 
 const KernelTable* fewer;  // serves fewer tokens
 

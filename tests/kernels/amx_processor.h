@@ -1,0 +1,28 @@
+// A processor's tiles as Intel's manual of instructions describes them (LDTILECFG, TILELOADD, TDPBSSD), in plain C++,
+// one set a thread.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/body/tile_shapes.h"
+
+namespace sonde::test::amx {
+
+void configure(const kernels::TileShapes& shapes);
+void release();
+void zero(int tile);
+void load(int tile, const void* p, int64_t stride);
+void store(int tile, void* p, int64_t stride);
+void multiply(int sums, int x, int w);  // signed bytes
+
+// What was asked for that a processor refuses; null: nothing.
+const char* fault();
+// How many threads hold tiles.
+int holders();
+
+// From now on an instruction for tiles that this processor does not have is done by the functions above.
+void serve_instructions();
+// How many have been.
+int64_t served();
+
+}  // namespace sonde::test::amx
