@@ -40,7 +40,7 @@ class Bench {
   Bench(DirectModel& direct, const BenchOptions& options)
       : direct_(direct), options_(options), survey_(survey(*direct.checkpoint, &direct.model->config())) {}
 
-  // The first step, which also brings the file's pages in: its seconds.
+  // Brings the weights into memory: the seconds of the first step.
   Result<double> warm_up();
   Result<Measurement> prefill(int64_t depth);
   Result<Measurement> decode(int64_t batch, int64_t depth);

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/memory.h"
+#include "base/trial.h"
 #include "kernels/kernels.h"
 #include "kernels/table.h"
 #include "tensor/types.h"
@@ -34,7 +35,9 @@ const KernelTable* amx_if_it_works() {
     if (!f.amx_int8 || !f.avx512_vnni) return nullptr;
     const KernelTable& vectors = f.avx512_bf16 ? avx512_bf16_table() : avx512_vnni_table();
     const KernelTable& tiles = amx_table(vectors);
-    return same_products(vectors, tiles) ? &tiles : nullptr;
+    // First where an instruction that the machine refuses after all does no harm.
+    const auto same = [&] { return same_products(vectors, tiles); };
+    return survives(same) && same() ? &tiles : nullptr;
   }();
   return works;
 }
