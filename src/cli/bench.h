@@ -46,7 +46,7 @@ class Bench {
   Result<Measurement> decode(int64_t batch, int64_t depth);
 
   const Survey& tensors() const { return survey_; }
-  // Whether most operations of the first step were of bytes: then the int8 peak bounds this model, else the FMA peak.
+  // Of most operations of the first step: its peak bounds this model.
   Profile::Arithmetic arithmetic() const { return arithmetic_; }
 
  private:

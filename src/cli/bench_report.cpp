@@ -102,6 +102,7 @@ Json to_json(const Measurement& m, const Peaks& peaks) {
                {"of_dram_peak", m.gbs() / peaks.dram_read_gbs},
                {"of_fma_peak", m.gflops() / peaks.fma_gflops},
                {"of_int8_peak", m.gflops() / peaks.int8_gops}};
+  if (peaks.bf16_gflops > 0) json["of_bf16_peak"] = m.gflops() / peaks.bf16_gflops;
   if (!m.profile) return json;
   json["waiting_seconds"] = waiting_seconds(*m.profile);
   for (const Profile::Operation& o : sorted_operations(m)) {

@@ -47,8 +47,9 @@ Result<int> bench(const BenchOptions& options) {
   const ModelConfig& config = direct.model->config();
   if (!options.json) {
     print(fmt::format("machine   {}, {} threads, {} kernels\n", cpu_name(), direct.pool->size(), kernel_set()));
-    print(fmt::format("peaks     {:.1f} GB/s read, {:.0f} GFLOP/s FP32 FMA, {:.0f} Gop/s int8 dot\n",
-                      peaks.dram_read_gbs, peaks.fma_gflops, peaks.int8_gops));
+    const std::string pairs = peaks.bf16_gflops > 0 ? fmt::format(", {:.0f} GFLOP/s BF16 dot", peaks.bf16_gflops) : "";
+    print(fmt::format("peaks     {:.1f} GB/s read, {:.0f} GFLOP/s FP32 FMA{}, {:.0f} Gop/s int8 dot\n",
+                      peaks.dram_read_gbs, peaks.fma_gflops, pairs, peaks.int8_gops));
     print(fmt::format("model     {}, {} parameters, {} active; {} read a token\n", config.model_type,
                       count_text(static_cast<double>(bench.tensors().parameters)),
                       count_text(static_cast<double>(bench.tensors().active_parameters)),

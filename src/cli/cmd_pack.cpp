@@ -53,7 +53,7 @@ Result<int> pack_model(const Options& options) {
                          .verify_cache = options.verify};
   SONDE_TRY(const std::unique_ptr<Model> model, Model::load(checkpoint, how));
   const Model::Packed packed = model->packed();
-  if (packed.file.empty() && (packed.bytes > 0 || !said.empty()))
+  if (packed.file.empty() && packed.bytes > 0)
     return Error{.code = Code::kIo, .what = said, .where = path, .hint = "SONDE_CACHE names another folder"};
   const int64_t source = checkpoint->file_bytes();
   if (options.json) {

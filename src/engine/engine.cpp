@@ -282,7 +282,6 @@ class EngineLoop final : public Engine {
       usage.decode_seconds = seconds(s.answering, now);
     }
     advance(turns);
-    drafter_.timed(works, seconds(begin, Clock::now()));
     for (std::size_t i = 0; i < works.size(); ++i) {
       auto& work = works[i];
       if (work.drafts == 0) continue;
@@ -293,6 +292,7 @@ class EngineLoop final : public Engine {
           states[i].size() / static_cast<std::size_t>(1 + work.drafts) * static_cast<std::size_t>(work.count);
       keep(work, states[i].first(right));
     }
+    drafter_.timed(works, seconds(begin, Clock::now()));  // when what was won has been counted
   }
 
   void keep(const Scheduler::Work& work, std::span<const float> states) {

@@ -32,7 +32,7 @@ int64_t activation_bytes(const ModelConfig& c, const KvLayout& layout, const Eng
   // Of an MLP: gate and up, and on the fast path the rounded rows. Of a mixture: what is gathered for its experts, too.
   const int64_t feed_forward = std::max(c.intermediate_size * 5 / 2, 3 * routed);
   const int64_t per_row = 6 * c.hidden_size + feed_forward + 3 * c.num_attention_heads * head;
-  int64_t floats = rows * per_row + latent + (3 * options.max_batch + drafts) * c.vocab_size;
+  int64_t floats = rows * per_row + latent + (7 * options.max_batch + drafts) * c.vocab_size;
   if (options.draft != 0 && layout.layers > c.num_hidden_layers) floats += 5 * rows * c.hidden_size;  // the MTP layer
   if (c.is_mla() && !options.reproducible) {
     floats += std::min(kExpandedFloats, context * c.num_attention_heads * head) + context * layout.record;

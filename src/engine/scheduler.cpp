@@ -185,7 +185,8 @@ bool Scheduler::another_reads(const Sequence& s) const {
   for (const auto& other : running_) {  // by arrival
     if (other.get() == &s) return false;
     if (other->computed <= s.computed && other->prompt_size() >= end &&
-        other->request->cache_salt == s.request->cache_salt &&
+        other->request->cache_salt == s.request->cache_salt && other->keys.size() <= s.keys.size() &&
+        std::equal(other->keys.begin(), other->keys.end(), s.keys.begin()) &&
         std::equal(s.tokens.begin(), s.tokens.begin() + end, other->tokens.begin()))
       return true;
   }

@@ -120,7 +120,8 @@ std::string_view kernel_set_notice() {
 #if defined(__x86_64__)
   const CpuFeatures& f = cpu_features();
   if (f.amx_refused) return "the processor has AMX, but the system refuses its tiles (arch_prctl): AVX-512 serves";
-  if (f.amx_int8 && f.avx512_vnni && kernels::amx_if_it_works() == nullptr) return "AMX fails the check at start: AVX-512 serves";
+  if (f.amx_int8 && f.avx512_vnni && kernels::amx_if_it_works() == nullptr)
+    return "AMX fails the check at start, or it could not be made: AVX-512 serves";
 #endif
   return "";
 }

@@ -282,7 +282,8 @@ void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
 }  // namespace
 
 Profile::Arithmetic arithmetic(const Product& p) {
-  const bool alike = !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed));
+  const bool alike =
+      !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed) && p.up.by_values == p.w.by_values);
   return alike ? arithmetic(p.w) : Profile::kF32;
 }
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "files/map.h"
-
 namespace sonde {
 
 std::string layer_name(int64_t layer, const char* rest) { return "model.layers." + std::to_string(layer) + "." + rest; }
@@ -19,7 +17,6 @@ Result<Matrix> Loader::table(const std::string& name, int64_t rows, int64_t cols
   SONDE_TRY(const Matrix m, checkpoint_.matrix(name, rows, cols));
   count(m, 1.0 / double(rows));
   mapped_bytes += m.bytes();
-  advise({m.data, std::size_t(m.bytes())}, Advice::kWillNeed);  // else every new token waits for the disk
   return m;
 }
 

@@ -132,9 +132,11 @@ class MixtureOfExperts final : public FeedForward {
     float* outs = scratch.get(scratch.e, (slots + rows) * hidden);
     {
       const auto scope = step.timed("gathering of x");
-      for (int64_t i = 0; i < slots; ++i)
-        std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden,
-                    std::size_t(hidden) * sizeof(float));
+      step.pool.split(rows, 8, [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin * k; i < end * k; ++i)
+          std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden,
+                      std::size_t(hidden) * sizeof(float));
+      });
     }
 
     std::vector<Product>& products = scratch.products;
@@ -183,7 +185,7 @@ Result<std::unique_ptr<FeedForward>> load_moe(Loader& in, int64_t layer) {
   auto moe = std::make_unique<MixtureOfExperts>(c);
   const std::string at = layer_name(layer, "mlp.");
   SONDE_TRY(moe->gate, in.matrix(at + "gate.weight", c.n_routed_experts, c.hidden_size));
-  moe->gate.by_pairs = false;  // published in F32: a near tie must not turn
+  moe->gate.by_pairs = false;  // the published code multiplies it in F32: a near tie must not turn
   if (c.topk_method == "noaux_tc" && in.has(at + "gate.e_score_correction_bias")) {
     SONDE_TRY(moe->gate_rule.correction_bias, in.vector(at + "gate.e_score_correction_bias", c.n_routed_experts));
   }

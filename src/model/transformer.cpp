@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "files/gguf_config.h"
+#include "files/map.h"
 #include "model/families/family.h"
 #include "model/layers.h"
 #include "model/model.h"
@@ -165,6 +166,7 @@ class Transformer final : public Model {
       SONDE_TRY(mtp_, MtpLayer::load(in, family, rope_, embed_tokens_, lm_head_));
     }
     mapped_bytes_ = in.mapped_bytes;
+    advise({embed_tokens_.data, std::size_t(embed_tokens_.bytes())}, Advice::kWillNeed);  // else every new token waits for the disk
     return {};
   }
 

@@ -1,6 +1,18 @@
 #include "sample/penalties.h"
 
+#include <algorithm>
+#include <limits>
+
 namespace sonde {
+namespace {
+
+// However large the factor: a logit stays a number that can be compared.
+float finite(double x) {
+  constexpr double kMost = std::numeric_limits<float>::max();
+  return static_cast<float>(std::clamp(x, -kMost, kMost));
+}
+
+}  // namespace
 
 Penalties::Penalties(const SamplingOptions& options, std::span<const int32_t> prompt)
     : active_(options.repetition_penalty != 1.0 || options.presence_penalty != 0.0 ||
@@ -22,16 +34,16 @@ void Penalties::apply(std::span<float> logits) const {
   if (!active_) return;
   const auto inside = [&](int32_t id) { return id >= 0 && static_cast<std::size_t>(id) < logits.size(); };
   for (const auto& [id, bias] : bias_) {
-    if (inside(id)) logits[id] = static_cast<float>(logits[id] + bias);
+    if (inside(id)) logits[id] = finite(logits[id] + bias);
   }
   for (int32_t id : seen_) {
     if (!inside(id)) continue;
     const double x = logits[id];
-    logits[id] = static_cast<float>(x > 0 ? x / repetition_ : x * repetition_);
+    logits[id] = finite(x > 0 ? x / repetition_ : x * repetition_);
   }
   if (presence_ == 0.0 && frequency_ == 0.0) return;
   for (const auto& [id, count] : answer_) {
-    if (inside(id)) logits[id] = static_cast<float>(logits[id] - presence_ - frequency_ * static_cast<double>(count));
+    if (inside(id)) logits[id] = finite(logits[id] - presence_ - frequency_ * static_cast<double>(count));
   }
 }
 

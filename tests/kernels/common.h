@@ -77,7 +77,8 @@ inline Status choose(std::string_view set) {
 #if defined(__x86_64__)
   if (set == "amx_model" || set == "amx_trapped") {
     if (!cpu_features().avx512_vnni) return Error{Code::kUnsupported, "without AVX-512 VNNI", "", "", "", ""};
-    if (set == "amx_trapped" && cpu_features().amx_int8) return Error{Code::kUnsupported, "its instructions do not trap", "", "", "", ""};
+    const CpuFeatures& f = cpu_features();
+    if (set == "amx_trapped" && (f.amx_int8 || f.amx_bf16 || f.amx_refused)) return Error{Code::kUnsupported, "its instructions do not trap", "", "", "", ""};
     if (set == "amx_trapped") amx::serve_instructions();
     const kernels::KernelTable& fewer = kernels::avx512_vnni_table();
     kernels::use_table(set == "amx_model" ? kernels::amx_model_table(fewer) : kernels::amx_table(fewer));

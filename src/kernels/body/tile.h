@@ -1,4 +1,4 @@
-// The register tile: R rows times T tokens, sixteen lanes along k. Every product of this folder goes through it.
+// The register tile: R rows times T tokens, sixteen lanes along k. Products of floats and of BF16 pairs go through it.
 #pragma once
 
 #include "kernels/body/inline.h"
