@@ -19,7 +19,7 @@ for model in "${models[@]}"; do
 import json, os, sys
 r = json.load(sys.stdin)
 p, d = r["results"][:2]
-peak = "of_int8_peak" if r["arithmetic"] == "int8" else "of_fma_peak"
+peak = {"int8": "of_int8_peak", "bf16": "of_bf16_peak"}.get(r["arithmetic"], "of_fma_peak")
 def of(row, rate, part): return f"{row[rate]:.1f} ({row[part]:.0%})"
 name = os.path.basename(sys.argv[1])
 def speed(row): return format(row["tokens_per_second"], ".4g")

@@ -65,7 +65,7 @@ const KernelTable* by_name(std::string_view name) {
   return nullptr;
 }
 
-// SONDE_ISA names a table; an unknown name leaves the best one (choose_kernel_set() reports errors).
+// SONDE_ISA names a table; an unknown name leaves the best one (kernel_set_notice() tells).
 const KernelTable* initial_table() {
   const char* forced = std::getenv("SONDE_ISA");
   const KernelTable* chosen = forced == nullptr ? nullptr : by_name(forced);
@@ -117,6 +117,8 @@ float* scratch(int64_t floats) {
 std::string_view kernel_set() { return kernels::table().name; }
 
 std::string_view kernel_set_notice() {
+  if (const char* forced = std::getenv("SONDE_ISA"); forced != nullptr && *forced != 0 && kernels::by_name(forced) == nullptr)
+    return "SONDE_ISA names no instruction set that this processor has: the best one serves";
 #if defined(__x86_64__)
   const CpuFeatures& f = cpu_features();
   if (f.amx_refused) return "the processor has AMX, but the system refuses its tiles (arch_prctl): AVX-512 serves";

@@ -26,9 +26,9 @@ namespace sonde {
 std::string_view kernel_set();
 // Names that this processor can run, slowest first.
 std::vector<std::string_view> kernel_sets();
-// One line where the processor has a better set that cannot be used; else empty.
+// One line where a better set, or the one that SONDE_ISA names, cannot be used; else empty.
 std::string_view kernel_set_notice();
-// Chooses another table (tests, SONDE_ISA). Not while kernels run. An unknown or unavailable name is an error naming those that are.
+// Chooses another table (tests). Not while kernels run. An unknown or unavailable name is an error naming those that are.
 Status choose_kernel_set(std::string_view name);
 
 // --- linear algebra ---------------------------------------------------------------------------------------------------

@@ -221,6 +221,22 @@ TEST(Engine, AGroupOutlivesItsFirstAnswer) {
   }
 }
 
+// A prompt alone goes by large chunks; beside an answer by small ones, so that the answer does not wait long.
+TEST(Engine, PromptsGoBySmallerChunksBesideAnswers) {
+  Fake fake = fake_engine(true, {.threads = 1, .prefill_chunk = 256, .chunk_beside = 64, .prefix_cache = false, .draft = 0},
+                          {}, 16384, 200);
+  auto running = fake.engine->submit(request(random_prompt(600, 1), 15000));
+  ASSERT_TRUE(running.ok());
+  Event event;
+  ASSERT_TRUE(running.value()->next(event));  // answers from here on, until it is cancelled
+  EXPECT_EQ(fake.model->most_alone, 256);
+  const Request r = request(random_prompt(600, 2), 10);
+  EXPECT_EQ(answer(*fake.engine, r).ids, expected_answer(r.prompt, 10, r.sampling, true));
+  EXPECT_EQ(fake.model->most_beside, 64);
+  running.value()->cancel();
+  collect(**running);
+}
+
 TEST(Engine, CancelsWhatRunsAndWhatWaits) {
   Fake fake = fake_engine(true, {.threads = 1, .max_batch = 1}, {}, 512, 200);
   auto running = fake.engine->submit(request(random_prompt(10, 1), 400));

@@ -68,13 +68,18 @@ class FakeModel final : public Model {
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe*) override {
     if (microseconds_ > 0) std::this_thread::sleep_for(std::chrono::microseconds(microseconds_));
     std::vector<int64_t> first_logits, first_state;
-    int64_t logits = 0, states = 0;
+    int64_t logits = 0, states = 0, read_now = 0;
+    bool answering = false;
     for (const SequenceChunk& chunk : chunks) {
       const auto n = static_cast<int64_t>(chunk.tokens.size());
       first_logits.push_back(logits), first_state.push_back(states);
       logits += chunk.logits == Logits::kAll ? n : chunk.logits == Logits::kLast ? 1 : 0;
       states += chunk.states ? n : 0;
+      if (chunk.absorbed) answering = true;
+      else read_now += n;
     }
+    std::atomic<int64_t>& most = answering ? most_beside : most_alone;
+    most = std::max(most.load(), read_now);
     out.logits.assign(static_cast<std::size_t>(logits * kVocabulary), 0);
     out.states.assign(static_cast<std::size_t>(states * kHidden), 0);
     pool.share(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int) {
@@ -117,6 +122,7 @@ class FakeModel final : public Model {
 
   std::atomic<int64_t> steps = 0, rows = 0, mtp_calls = 0;
   std::atomic<int64_t> stale = 0;  // records of the MTP layer that were not those of their tokens (inside of pages)
+  std::atomic<int64_t> most_alone = 0, most_beside = 0;  // tokens of prompts in a step, without and beside answers
   std::atomic<bool> fail = false;
   std::atomic<bool> misaligned = false;  // a prefill chunk began or ended where it must not
 

@@ -11,7 +11,7 @@
 namespace sonde::test {
 namespace {
 
-// Activations are rounded to 1/254 of the largest of 32 (in prompts of 128, and weights as well): about 0.5 % of a
+// Activations are rounded to 1/254 of the largest of 32: about 0.5 % of a
 // vector's norm a product, seven products a layer; the goldens' layers add to a few per cent of the logits' spread.
 // 0.3 is what the design asks for at most.
 constexpr double kTolerance = 0.3;

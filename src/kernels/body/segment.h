@@ -26,7 +26,7 @@ struct Ahead {
     const uint16_t* const* rows;
     int64_t count, first, end;  // of rows; columns
   };
-  static constexpr int kMost = 16;
+  static constexpr int kMost = 16;  // parts beyond come when they are read
   Part parts[kMost];
   int part_count = 0, part = 0;
   int64_t row = 0, at = 0;
