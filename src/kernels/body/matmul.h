@@ -82,7 +82,6 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
   finish(t, tile, row, 0);
 }
 
-constexpr int kStreamRows = 4;
 // Rows of a tile of so many tokens: four, where the registers hold their sums.
 constexpr int stream_rows(int tokens) { return tokens * kStreamRows <= kTileTokens * kTileRows ? kStreamRows : kTileRows; }
 constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
@@ -92,22 +91,9 @@ constexpr int64_t kDirectTokens = 24 * kTileTokens;
 
 template <class W>
 void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
-  for (int64_t first = 0; first < t.m; first += kDirectTokens) {
-    const int64_t tokens = t.m - first < kDirectTokens ? t.m - first : kDirectTokens;
-    const int64_t tiles = (tokens + kTileTokens - 1) / kTileTokens;
-    for (int64_t next, r = begin; r < end; r = next) {
-      next = r + kStreamRows <= end ? r + kStreamRows : r + 1;
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;
-        with_count<kTileTokens>(b - a, [&]<int T>() {
-          constexpr int R = T <= 2 ? 1 : kTileRows;  // with few tokens memory is read in one long run
-          static_assert(kStreamRows % R == 0);
-          if (next - r == 1) return stream_direct<1, T, W>(t, r, first + a);
-          for (int64_t row = r; row < next; row += R) stream_direct<R, T, W>(t, row, first + a);
-        });
-      }
-    }
-  }
+  each_tile<kTileRows, kTileTokens>(begin, end, t.m, kDirectTokens, [&]<int R, int T>(int64_t row, int64_t token) {
+    stream_direct<R, T, W>(t, row, token);
+  });
 }
 
 // True when it did the whole task: W is read as stored.

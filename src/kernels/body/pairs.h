@@ -49,21 +49,9 @@ void pair_tile(const PairTask& t, int64_t row, int64_t token) {
 }
 
 void multiply_pairs_of(const PairTask& t, int64_t begin, int64_t end) {
-  for (int64_t first = 0; first < t.m; first += kPairGroup) {
-    const int64_t tokens = t.m - first < kPairGroup ? t.m - first : kPairGroup;
-    const int64_t tiles = (tokens + kPairTokens - 1) / kPairTokens;
-    for (int64_t next, row = begin; row < end; row = next) {
-      next = row + kPairRows <= end ? row + kPairRows : row + 1;
-      for (int64_t tile = 0; tile < tiles; ++tile) {
-        const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;
-        with_count<kPairTokens>(b - a, [&]<int T>() {
-          constexpr int R = T <= 2 ? 1 : kPairRows;  // with few tokens memory is read in one long run
-          if (next - row == 1) return pair_tile<1, T>(t, row, first + a);
-          for (int64_t r = row; r < next; r += R) pair_tile<R, T>(t, r, first + a);
-        });
-      }
-    }
-  }
+  each_tile<kPairRows, kPairTokens>(begin, end, t.m, kPairGroup, [&]<int R, int T>(int64_t row, int64_t token) {
+    pair_tile<R, T>(t, row, token);
+  });
 }
 
 }  // namespace

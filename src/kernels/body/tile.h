@@ -50,5 +50,29 @@ SONDE_INLINE void reduce(const Tile<R, T>& t, float (&out)[T][R]) {
   }
 }
 
+constexpr int kStreamRows = 4;
+
+// f<R, T>(row, token) for rows [begin, end) of W and tokens [0, m): tiles of Rows x Tokens at most, of one row where there
+// are few tokens, so that memory is read in one long run. `group` tokens pass before the next four rows: their part of x
+// stays in the caches meanwhile.
+template <int Rows, int Tokens, class F>
+SONDE_INLINE void each_tile(int64_t begin, int64_t end, int64_t m, int64_t group, F&& f) {
+  for (int64_t first = 0; first < m; first += group) {
+    const int64_t tokens = m - first < group ? m - first : group, tiles = (tokens + Tokens - 1) / Tokens;
+    for (int64_t next, r = begin; r < end; r = next) {
+      next = r + kStreamRows <= end ? r + kStreamRows : r + 1;
+      for (int64_t tile = 0; tile < tiles; ++tile) {
+        const int64_t a = tokens * tile / tiles, b = tokens * (tile + 1) / tiles;
+        with_count<Tokens>(b - a, [&]<int T>() {
+          constexpr int R = T <= 2 ? 1 : Rows;
+          static_assert(kStreamRows % R == 0);
+          if (next - r == 1) return f.template operator()<1, T>(r, first + a);
+          for (int64_t row = r; row < next; row += R) f.template operator()<R, T>(row, first + a);
+        });
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
