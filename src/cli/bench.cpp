@@ -24,7 +24,7 @@ Result<double> Bench::warm_up() {
   const int64_t of = std::max<int64_t>(1, config().num_experts_per_tok);
   const int64_t more_tokens = std::max<int64_t>(1, 8 * config().n_routed_experts / of);
   SONDE_TRY(const Pages pages, Pages::make(layout(), more_tokens));
-  ProgressLine progress("bringing the weights in", 2, "steps");
+  ProgressLine progress("bringing the weights in", 3, "steps");
   const Clock::time_point start = Clock::now();
   const std::vector<int32_t> ids = random_ids(1);
   const SequenceChunk chunk{ids, 0, pages.all(), true, Logits::kLast};
@@ -42,6 +42,8 @@ Result<double> Bench::warm_up() {
   const std::vector<int32_t> more = random_ids(more_tokens);
   const SequenceChunk rest{more, 0, pages.all(), false, Logits::kNone};
   direct_.model->forward(*direct_.pool, std::span(&rest, 1), out_);
+  progress.update(2);
+  while (direct_.model->move_weights(*direct_.pool)) {}
   return seconds;
 }
 

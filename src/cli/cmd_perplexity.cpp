@@ -133,6 +133,7 @@ Result<int> perplexity(const Options& options) {
       const SequenceChunk chunk{text.subspan(size_t(start), size_t(rows)), start, pages.all(), options.run.reproducible,
                                 Logits::kAll};
       model.forward(*direct.pool, std::span(&chunk, 1), step);
+      model.move_weights(*direct.pool);
       direct.pool->split(rows, 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i)
           nll[size_t(i)] =

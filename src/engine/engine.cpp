@@ -174,6 +174,7 @@ class EngineLoop final : public Engine {
       scheduler_.sweep();
       publish();
       if (scheduler_.idle()) {
+        if (parts_.model->move_weights(threads_)) continue;
         awake.reset();
         bell_->wait();
         continue;
@@ -293,6 +294,9 @@ class EngineLoop final : public Engine {
       keep(work, states[i].first(right));
     }
     drafter_.timed(works, seconds(begin, Clock::now()));  // when what was won has been counted
+    // Beside answers a piece a step, which they win back soon; prompts are not kept waiting.
+    const auto answers = [](const Scheduler::Work& work) { return work.logits; };
+    if (std::all_of(works.begin(), works.end(), answers)) parts_.model->move_weights(threads_);
   }
 
   void keep(const Scheduler::Work& work, std::span<const float> states) {

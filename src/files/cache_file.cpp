@@ -96,7 +96,7 @@ CacheFile::~CacheFile() {
 Status CacheFile::map() {
   void* base = ::mmap(nullptr, std::size_t(kHeader + bytes_), PROT_READ, MAP_SHARED, fd_, 0);
   if (base == MAP_FAILED) return system_error(path_, "the cache file cannot be mapped");
-  // Pages that come from the disk from now on are huge ones, where the file system has them: a third more speed.
+  // Pages that come from the disk from now on are huge ones, where the file system has them.
   ::madvise(base, std::size_t(kHeader + bytes_), MADV_HUGEPAGE);
   base_ = static_cast<const std::byte*>(base);
   return {};

@@ -41,6 +41,8 @@ class Transformer final : public Model {
     return packed_ ? Packed{packed_->bytes(), packed_->matrices(), packed_->made(), packed_->file()} : Packed{};
   }
 
+  bool move_weights(ThreadPool& pool) override { return packed_ && packed_->move(pool); }
+
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
     Step step(pool, chunks, kv_layout(), rope_, rope_dim(), tables_);
     const int64_t hidden = config_.hidden_size;
