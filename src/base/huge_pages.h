@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "base/threads.h"
 
@@ -13,8 +14,9 @@ namespace sonde {
 class HugePageMove {
  public:
   HugePageMove() = default;
-  // `bytes`: a mapping that nobody writes, advises or unmaps until the last call has returned.
-  explicit HugePageMove(std::span<const std::byte> bytes);
+  // Parts of mappings that nobody writes, gives advice on or unmaps until the last call has returned. Whole huge pages
+  // of them are moved; parts that follow one another closely count as one.
+  explicit HugePageMove(std::vector<std::span<const std::byte>> parts);
 
   // The next pieces, one for each thread: from then on private memory at the same addresses; whoever reads meanwhile
   // reads the same bytes. False: nothing is left to do, or the system has no huge pages, or memory would become short.
@@ -23,9 +25,9 @@ class HugePageMove {
   int64_t moved() const { return moved_; }
 
  private:
-  const std::byte* at_ = nullptr;
-  const std::byte* end_ = nullptr;
-  int64_t moved_ = 0;
+  std::vector<std::span<const std::byte>> pieces_;
+  std::size_t at_ = 0;
+  int64_t left_ = 0, moved_ = 0;  // bytes
 };
 
 }  // namespace sonde

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,7 @@ class Loader {
   const ModelConfig& config() const { return config_; }
   double bytes_per_token = 0, weights_per_token = 0, parameters = 0, active_parameters = 0;
   int64_t mapped_bytes = 0;  // of the files, which stay in use
+  std::vector<std::span<const std::byte>> in_place;  // of the files: what the fast path multiplies as it is stored
 
  private:
   const Checkpoint& checkpoint_;

@@ -33,6 +33,7 @@ Status Loader::pack(Matrix& m) {
     // Rare quantised types and FP8. F16 and F32 are multiplied exactly.
     m.by_values = m.packed == nullptr && m.type->bytes < 2 * m.type->block;
     m.by_pairs = m.type == bf16();
+    if (m.packed == nullptr) in_place.emplace_back(m.data, std::size_t(m.bytes()));
   }
   if (m.packed == nullptr) mapped_bytes += m.bytes();
   done_ += m.bytes();

@@ -97,8 +97,8 @@ class Model {
     std::string file;   // where they are kept; empty: in memory
   };
   virtual Packed packed() const { return {}; }
-  // Moves the next part of the packed weights into huge pages, which makes later steps faster: some milliseconds,
-  // between two steps. False: nothing is left to do.
+  // Moves the next part of the fast path's mapped weights into huge pages, which makes later steps faster: some
+  // milliseconds, between two steps. False: nothing is left to do.
   virtual bool move_weights(ThreadPool&) { return false; }
 
   // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk.

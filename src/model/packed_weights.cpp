@@ -151,7 +151,6 @@ Status PackedWeights::finish() {
   if (!file_) return {};
   const Digest content = sha256(content_);
   content_ = {};
-  move_ = HugePageMove({base_, std::size_t(limit_)});
   if (mode_ == Mode::kWrite) {
     Status written = file_->commit(uint32_t(matrices_), content);
     file_failed_ = !written.ok();

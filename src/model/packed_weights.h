@@ -10,7 +10,6 @@
 #include <string>
 #include <vector>
 
-#include "base/huge_pages.h"
 #include "base/memory.h"
 #include "base/threads.h"
 #include "files/cache_file.h"
@@ -50,8 +49,8 @@ class PackedWeights {
   int64_t made() const { return made_; }            // of them packed by this object
   std::string file() const { return file_ ? file_->path() : ""; }
   bool packs() const { return pool_ != nullptr; }
-  // Moves the next part of a mapped file into huge pages (base/huge_pages.h). After finish().
-  bool move(ThreadPool& pool) { return move_.next(pool); }
+  // The file's bytes; empty: there is none.
+  std::span<const std::byte> mapped() const { return {base_, file_ ? std::size_t(limit_) : 0}; }
   // Whether the file was the reason of an error, not the weights.
   bool file_failed() const { return file_failed_; }
 
@@ -76,7 +75,6 @@ class PackedWeights {
   std::vector<std::span<const std::byte>> stored_;  // the matrices' bytes, in order, as counted
   std::size_t asked_ = 0;                           // of these, asked for ahead of use
   int64_t ahead_ = 0;                               // bytes asked for and not used yet
-  HugePageMove move_;
 };
 
 // Where a checkpoint's packed weights are kept in a folder for such files.

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "base/huge_pages.h"
 #include "files/gguf_config.h"
 #include "files/map.h"
 #include "model/families/family.h"
@@ -41,7 +42,7 @@ class Transformer final : public Model {
     return packed_ ? Packed{packed_->bytes(), packed_->matrices(), packed_->made(), packed_->file()} : Packed{};
   }
 
-  bool move_weights(ThreadPool& pool) override { return packed_ && packed_->move(pool); }
+  bool move_weights(ThreadPool& pool) override { return move_.next(pool); }
 
   void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
     Step step(pool, chunks, kv_layout(), rope_, rope_dim(), tables_);
@@ -133,6 +134,8 @@ class Transformer final : public Model {
       SONDE_CHECK(load(nullptr));
     } else {
       SONDE_TRY(packed_, load_packed(*checkpoint_, options, load));
+      if (packed_) in_place_.push_back(packed_->mapped());
+      move_ = HugePageMove(std::move(in_place_));
     }
     if (options.progress) options.progress(checkpoint_->file_bytes(), checkpoint_->file_bytes());
     return {};
@@ -167,7 +170,7 @@ class Transformer final : public Model {
     if (config_.num_nextn_predict_layers > 0 && in.has(layer_name(config_.num_hidden_layers, "eh_proj.weight"))) {
       SONDE_TRY(mtp_, MtpLayer::load(in, family, rope_, embed_tokens_, lm_head_));
     }
-    mapped_bytes_ = in.mapped_bytes;
+    mapped_bytes_ = in.mapped_bytes, in_place_ = std::move(in.in_place);
     advise({embed_tokens_.data, std::size_t(embed_tokens_.bytes())}, Advice::kWillNeed);  // else every new token waits for the disk
     return {};
   }
@@ -205,6 +208,8 @@ class Transformer final : public Model {
 
   std::shared_ptr<const Checkpoint> checkpoint_;  // owns the mapped weights
   std::unique_ptr<PackedWeights> packed_;         // null: exact
+  std::vector<std::span<const std::byte>> in_place_;  // until all is loaded
+  HugePageMove move_;
   ModelConfig config_;
   bool exact_ = true;
   Rope rope_;

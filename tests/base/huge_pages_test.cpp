@@ -48,7 +48,7 @@ class HugePages : public testing::Test {
 
 TEST_F(HugePages, ReadersSeeTheSameBytesAllAlong) {
   ThreadPool pool(2);
-  HugePageMove move(bytes());
+  HugePageMove move({bytes()});
   std::atomic<bool> done = false, all_sound = true;
   std::atomic<int> passes = 0;
   std::thread reader([&] {
@@ -73,19 +73,36 @@ TEST_F(HugePages, ReadersSeeTheSameBytesAllAlong) {
   EXPECT_FALSE(move.next(pool));
 }
 
+TEST_F(HugePages, PartsMoveAloneOrJoined) {
+  const auto part = [&](std::size_t begin, std::size_t end) { return bytes().subspan(begin, end - begin); };
+  constexpr std::size_t kMega = std::size_t{1} << 20;
+  ThreadPool pool(2);
+  // Joined over a small gap, in any order; not over a large one.
+  HugePageMove move({part(9 * kMega + 100, 21 * kMega), part(kMega + 5, 9 * kMega), part(30 * kMega, 37 * kMega)});
+  while (move.next(pool)) {}
+  EXPECT_TRUE(sound());
+  if (move.moved() == 0) GTEST_SKIP() << "the system gives no huge pages";
+  const auto whole = [&](std::size_t begin, std::size_t end) {
+    constexpr std::size_t kUnit = 2 * kMega;
+    const auto base = reinterpret_cast<uintptr_t>(mapped_);
+    return ((base + end) / kUnit - (base + begin + kUnit - 1) / kUnit) * kUnit;
+  };
+  EXPECT_EQ(std::size_t(move.moved()), whole(kMega + 5, 21 * kMega) + whole(30 * kMega, 37 * kMega));
+}
+
 TEST_F(HugePages, LittleMemoryIsLeftAlone) {
   EXPECT_TRUE(survives([this] {
     const rlimit limit{rlim_t{1} << 30, RLIM_INFINITY};  // less than what shall stay free
     if (setrlimit(RLIMIT_AS, &limit) != 0) return false;
     ThreadPool pool(1);
-    HugePageMove move(bytes());
+    HugePageMove move({bytes()});
     return !move.next(pool) && move.moved() == 0 && sound();
   }));
 }
 
-TEST_F(HugePages, LessThanAPieceIsLeftAlone) {
+TEST_F(HugePages, LessThanAHugePageIsLeftAlone) {
   ThreadPool pool(2);
-  HugePageMove small(bytes().first(std::size_t{1} << 20)), none;
+  HugePageMove small({bytes().first(std::size_t{1} << 20)}), none;
   EXPECT_FALSE(small.next(pool));
   EXPECT_FALSE(none.next(pool));
   EXPECT_EQ(small.moved(), 0);
