@@ -127,7 +127,14 @@ void ThreadPool::run_erased(void (*f)(void*, int), void* context) {
 }
 
 void ThreadPool::reset_counter() { state_->counter.store(0, std::memory_order_relaxed); }
-int64_t ThreadPool::take(int64_t grain) { return state_->counter.fetch_add(grain, std::memory_order_relaxed); }
+int64_t ThreadPool::take(int64_t n, int64_t most, int64_t least, int64_t& end) {
+  int64_t begin = state_->counter.load(std::memory_order_relaxed);
+  do {
+    const int64_t fair = (n - begin) / (2 * size());  // of what is left
+    end = std::min(n, begin + std::max(least, std::min(most, fair)));
+  } while (begin < n && !state_->counter.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+  return begin;
+}
 
 ThreadPool::Awake::Awake(ThreadPool& pool) : pool_(pool) {
   pool_.state_->awake.fetch_add(1);

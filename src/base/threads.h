@@ -45,16 +45,21 @@ class ThreadPool {
     });
   }
 
-  // Hands out [0, n) in pieces of `grain` to whichever thread is free; calls f(begin, end, thread) for each piece.
-  // For work of unequal size. Which thread does which piece varies: f's results must not depend on it.
+  // Hands out [0, n) in pieces to whichever thread is free; calls f(begin, end, thread) for each piece: `most` at once,
+  // towards the end fewer, down to `least`, so that all end together. For work of unequal size. Which thread does which
+  // piece varies: f's results must not depend on it.
   template <class F>
-  void share(int64_t n, int64_t grain, F&& f) {
+  void share(int64_t n, int64_t most, int64_t least, F&& f) {
     if (n <= 0) return;
-    if (size() == 1 || n <= grain) return f(int64_t{0}, n, 0);
+    if (size() == 1 || n <= least) return f(int64_t{0}, n, 0);
     reset_counter();
     run([&](int thread) {
-      for (int64_t begin; (begin = take(grain)) < n;) f(begin, std::min(begin + grain, n), thread);
+      for (int64_t begin, end; (begin = take(n, most, least, end)) < n;) f(begin, end, thread);
     });
+  }
+  template <class F>
+  void share(int64_t n, int64_t grain, F&& f) {
+    share(n, grain, grain, f);
   }
 
   // While one lives, workers spin between two regions (0.2 us a fork-join); without any they sleep (40 us to wake).
@@ -72,7 +77,7 @@ class ThreadPool {
  private:
   void run_erased(void (*f)(void*, int), void* context);
   void reset_counter();
-  int64_t take(int64_t grain);
+  int64_t take(int64_t n, int64_t most, int64_t least, int64_t& end);
 
   struct State;
   std::unique_ptr<State> state_;

@@ -34,8 +34,9 @@ MatmulTask task_of(const Product& p) {
 
 // Below so many multiplications a fork-join costs more than it saves.
 constexpr int64_t kSmall = 1 << 15;
-// Bytes of weights that a thread reads in one run when there are few tokens.
-constexpr int64_t kRun = 512 << 10;
+constexpr int64_t kFew = 8;  // tokens
+// Bytes of weights that a thread reads in one run when there are few tokens: at most, and at the end of a product.
+constexpr int64_t kRun = 8 << 20, kLastRun = 128 << 10;
 
 // Rows of all products stand in one line, cut into units of rows; no unit crosses a product.
 class Units {
@@ -192,8 +193,10 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   thread_local std::vector<RoundedTask> tasks;
   inputs.clear(), tasks.clear();
   int64_t strips = 0, bytes = 0, work = 0;
+  bool few = true;
   for (const Product& p : products) {
     if (p.m == 0 || arithmetic(p) == Profile::kF32) continue;
+    few = few && p.m <= kFew;
     tasks.push_back(rounded_task(p));
     tasks.back().input = inputs.add(p);
     const int64_t stored = strips_of(p.w.rows) * 16 * p.w.row_bytes * (p.up ? 2 : 1);
@@ -216,7 +219,7 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
       scratch = std::max(scratch, t.grain * panel);
     } else {
       t.strips.x = t.pairs.x = inputs.at(t.input);
-      t.grain = std::clamp<int64_t>(strips / (threads * 8), 1, t.m > 8 ? 8 : std::max<int64_t>(1, strips * kRun / bytes));
+      t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8), 1, 8);
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }
@@ -233,7 +236,8 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
     });
   };
   if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
-  pool.share(units.total(), 1, compute);
+  const auto of = [&](int64_t run) { return few ? std::max<int64_t>(1, strips * run / bytes) : 1; };
+  pool.share(units.total(), of(kRun), of(kLastRun), compute);
 }
 
 // Products whose gates and ups, if any, are multiplied together.

@@ -2,10 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <ctime>
+#include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace sonde::test {
@@ -43,6 +46,29 @@ TEST(ThreadPool, SplitAndShareCoverEveryItemOnce) {
       }
     }
   }
+}
+
+TEST(ThreadPool, PiecesShrinkTowardsTheEnd) {
+  ThreadPool pool(2);
+  std::mutex mutex;
+  std::vector<std::pair<int64_t, int64_t>> pieces;
+  pool.share(1000, 100, 4, [&](int64_t begin, int64_t end, int) {
+    const std::lock_guard lock(mutex);
+    pieces.emplace_back(begin, end);
+  });
+  std::sort(pieces.begin(), pieces.end());
+  int64_t done = 0, before = 100;
+  for (const auto& [begin, end] : pieces) {
+    EXPECT_EQ(begin, done);
+    EXPECT_LE(end - begin, before);
+    if (end < 1000) {
+      EXPECT_GE(end - begin, 4);
+    }
+    before = end - begin, done = end;
+  }
+  EXPECT_EQ(done, 1000);
+  EXPECT_EQ(pieces.front().second, 100);
+  EXPECT_LE(before, 4);
 }
 
 TEST(ThreadPool, SleepsAndWakesAndWaitsForASlowWorker) {

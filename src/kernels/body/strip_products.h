@@ -15,10 +15,11 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
 // The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
 constexpr int64_t ahead(int tokens) { return tokens > 2 ? 1536 : 4096; }
 
-// out[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks. One copy for each
-// reader and shape: inlined where it is called it would be three.
+// out[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks; once: no other tile
+// will read w. One copy for each reader and shape: inlined where it is called it would be three.
 template <class Reader, int R, int T>
-SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, Lanes (&out)[R][T]) {
+SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, bool once,
+                                Lanes (&out)[R][T]) {
   constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
   Lanes acc[R][T];
   for (int i = 0; i < R; ++i) {
@@ -31,7 +32,11 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
     for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
       for (int i = 0; i < R; ++i) {
         const uint8_t* const next = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + ahead(T);
-        for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line);
+        if (once) {  // past the caches that x lies in
+          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line, 0, 0);
+        } else {
+          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line);
+        }
       }
       const uint8_t* const scales = x + 32 * T;
 #pragma GCC unroll 2
@@ -91,11 +96,12 @@ SONDE_INLINE void store_strips(const Lanes (&acc)[R][T], int64_t strip, int64_t 
 template <class Reader, int R, int T>
 void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int64_t strip_bytes, int64_t blocks, int64_t strip,
                 int64_t token, const uint8_t* x) {
+  const bool once = task.m <= kStripAlone;
   Lanes acc[R][T];
-  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, acc);
+  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, once, acc);
   if (up != nullptr) {
     Lanes ups[R][T];
-    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, ups);
+    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, once, ups);
     for (int i = 0; i < R; ++i) {
       for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], ups[i][t]);
     }
@@ -107,18 +113,18 @@ void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int6
 // runs.
 template <class Q>
 void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
-  constexpr int64_t kTogether = 16;
   const auto at = [&](const std::byte* w, int64_t strip) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
   const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
   with_count<kStripAlone>(task.m, [&]<int T>() {
+    constexpr int64_t kTogether = T <= 2 ? 128 : 32;  // results in the second-level cache
     Lanes gates[kTogether][1][T], ups[1][T];
     for (int64_t n, strip = begin; strip < end; strip += n) {
       n = end - strip < kTogether ? end - strip : kTogether;
       for (int64_t i = 0; i < n; ++i) {
-        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, gates[i]);
+        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, true, gates[i]);
       }
       for (int64_t i = 0; i < n; ++i) {
-        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, ups);
+        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, true, ups);
         for (int t = 0; t < T; ++t) ups[0][t] = silu_mul_lanes(gates[i][0][t], ups[0][t]);
         store_strips<1, T>(ups, strip + i, task.rows, task.bias, task.y, task.ldy);
       }
