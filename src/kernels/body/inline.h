@@ -2,7 +2,11 @@
 #pragma once
 
 #define SONDE_INLINE __attribute__((always_inline)) inline
+#if defined(__clang__)
 #define SONDE_APART __attribute__((noinline))
+#else
+#define SONDE_APART __attribute__((noinline, noclone))
+#endif
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 3;  // 12 accumulators, 3 + 1 operands
 constexpr int kFusedTokens = 4;
-constexpr int kStripTokens = 3, kStripAlone = 3, kStripPair = 1, kPairTokens = 99;  // 6 sums, 6 integer sums, codes, bytes, masks
+constexpr int kStripTokens = 4, kStripAlone = 4, kStripPair = 1, kPairTokens = 99;  // 8 integer sums, codes, bytes, masks; sums in the first cache
 constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 8 accumulators at most
 
 struct Half { uint16_t bits; };
@@ -237,9 +237,11 @@ struct Dots {
       pairs = {_mm256_maddubs_epi16(_mm256_abs_epi8(codes.a), _mm256_sign_epi8(x, codes.a)),
                _mm256_maddubs_epi16(_mm256_abs_epi8(codes.b), _mm256_sign_epi8(x, codes.b))};
       flush();
+      __asm__("" : "+x"(sum.a), "+x"(sum.b));
     } else {
       pairs = {_mm256_add_epi16(pairs.a, _mm256_maddubs_epi16(codes.a, x)),
                _mm256_add_epi16(pairs.b, _mm256_maddubs_epi16(codes.b, x))};
+      __asm__("" : "+x"(pairs.a), "+x"(pairs.b));  // else all products are made before they are added, and do not fit
       if ((index + 1) % kPairs == 0) flush();
     }
   }

@@ -135,6 +135,7 @@ struct Dots {
       sum = _mm512_add_epi32(sum, _mm512_madd_epi16(products, _mm512_set1_epi16(1)));
     } else {
       pairs = _mm512_add_epi16(pairs, _mm512_maddubs_epi16(codes.v, x));
+      __asm__("" : "+v"(pairs));  // else all products are made before they are added, and do not fit
       if ((index + 1) % kPairs == 0) flush();
     }
   }
