@@ -95,6 +95,8 @@ class Stream {
   // The same, waiting at most `milliseconds`: 1 an event, 0 none yet, -1 over.
   virtual int next_for(Event& event, int milliseconds) = 0;
   virtual void cancel() = 0;               // soon followed by an event with finish_reason "cancelled"
+  // Tokens of the prompt that are computed or were found in the cache; grows within a step, too, layer by layer.
+  virtual int64_t prompt_read() const = 0;
 };
 
 class Engine {

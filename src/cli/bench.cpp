@@ -15,6 +15,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kLeastSeconds = 0.5;
 
+Error stopped() { return {.code = Code::kCancelled, .what = "stopped"}; }
+
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 }  // namespace
@@ -24,26 +26,30 @@ Result<double> Bench::warm_up() {
   const int64_t of = std::max<int64_t>(1, config().num_experts_per_tok);
   const int64_t more_tokens = std::max<int64_t>(1, 8 * config().n_routed_experts / of);
   SONDE_TRY(const Pages pages, Pages::make(layout(), more_tokens));
-  ProgressLine progress("bringing the weights in", 3, "steps");
+  const int64_t layers = config().num_hidden_layers;
+  ProgressLine progress("bringing the weights in", 3 * layers, "parts");
   const Clock::time_point start = Clock::now();
   const std::vector<int32_t> ids = random_ids(1);
   const SequenceChunk chunk{ids, 0, pages.all(), true, Logits::kLast};
   Profile profile;
   direct_.pool->profile(&profile);
-  direct_.model->forward(*direct_.pool, std::span(&chunk, 1), out_);
+  const bool first = direct_.model->forward(*direct_.pool, std::span(&chunk, 1), out_, nullptr,
+                                            watched(progress, 0, layers));
   direct_.pool->profile(nullptr);
+  if (!first) return stopped();
   const double seconds = since(start);
   double done[3] = {0, 0, 0};
   for (const Profile::Operation& o : profile.operations())
     for (const auto kind : {Profile::kF32, Profile::kBf16, Profile::kInt8}) done[kind] += o.operations[kind];
   arithmetic_ = Profile::Arithmetic(std::max_element(done, done + 3) - done);
-  progress.update(1);
-  if (Interrupt::requested()) return Error{.code = Code::kCancelled, .what = "stopped"};
   const std::vector<int32_t> more = random_ids(more_tokens);
   const SequenceChunk rest{more, 0, pages.all(), false, Logits::kNone};
-  direct_.model->forward(*direct_.pool, std::span(&rest, 1), out_);
-  progress.update(2);
-  while (direct_.model->move_weights(*direct_.pool)) {}
+  if (!direct_.model->forward(*direct_.pool, std::span(&rest, 1), out_, nullptr, watched(progress, layers, layers)))
+    return stopped();
+  while (direct_.model->move_weights(*direct_.pool)) {
+    progress.update(2 * layers);
+    if (Interrupt::requested()) return stopped();
+  }
   return seconds;
 }
 
@@ -58,10 +64,9 @@ Result<Measurement> Bench::prefill(int64_t depth) {
       const SequenceChunk chunk{std::span(ids).subspan(size_t(done), size_t(n)), depth + done, pages.all(),
                                 options_.run.reproducible,
                                 done + n == options_.prompt ? Logits::kLast : Logits::kNone};
-      SONDE_CHECK(step(std::span(&chunk, 1), m));
+      SONDE_CHECK(step(std::span(&chunk, 1), m, watched(progress, done, n)));
       m.tokens += n;
       m.bytes += survey_.step_bytes(config(), n) + kv_bytes(depth + done);
-      progress.update(done + n);
     }
   } while (m.seconds < kLeastSeconds);
   // The head sees the last token of a prompt alone.
@@ -86,10 +91,9 @@ Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
       for (int64_t b = 0; b < batch; ++b)
         chunks.push_back(
             {std::span(ids).subspan(size_t(b), 1), depth + i, pages[size_t(b)].all(), true, Logits::kLast});
-      SONDE_CHECK(step(chunks, m));
+      SONDE_CHECK(step(chunks, m, watched(progress, i, 1)));
       m.tokens += batch;
       m.bytes += survey_.step_bytes(config(), batch) + static_cast<double>(batch) * kv_bytes(depth + i);
-      progress.update(i + 1);
     }
   } while (m.seconds < kLeastSeconds);
   m.flops = 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
@@ -106,14 +110,13 @@ Measurement Bench::start(const char* what, int64_t batch, int64_t depth) const {
   return m;
 }
 
-Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m) {
+Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch) {
   direct_.pool->profile(m.profile ? &*m.profile : nullptr);
   const Clock::time_point start = Clock::now();
-  direct_.model->forward(*direct_.pool, chunks, out_);
+  const bool whole = direct_.model->forward(*direct_.pool, chunks, out_, nullptr, watch);
   m.seconds += since(start);
   direct_.pool->profile(nullptr);
-  if (Interrupt::requested()) return Error{.code = Code::kCancelled, .what = "stopped"};
-  return {};
+  return whole ? Status() : stopped();
 }
 
 std::vector<int32_t> Bench::random_ids(int64_t n) {

@@ -55,7 +55,7 @@ class Bench {
   // Of the main layers; decode does not read the MTP layer's.
   double kv_bytes(int64_t tokens) const;
   Measurement start(const char* what, int64_t batch, int64_t depth) const;
-  Status step(std::span<const SequenceChunk> chunks, Measurement& m);
+  Status step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch);
   std::vector<int32_t> random_ids(int64_t n);
   // Pages whose first `depth` tokens are random: how long attention takes does not depend on what it reads.
   Result<Pages> filled(int64_t tokens, int64_t depth);

@@ -57,7 +57,6 @@ Result<int> generate(const Options& options) {
   const Interrupt interrupt;
   ProgressLine reading("reading the prompt", prompt_tokens, "tokens");
   std::optional<ProgressLine> writing;
-  const int64_t chunk = std::max<int64_t>(1, engine->options().prefill_chunk);
   SONDE_TRY(const std::unique_ptr<Stream> stream, engine->submit(std::move(request)));
   const bool words = engine->tokenizer() != nullptr;
   std::vector<int32_t> ids;
@@ -67,7 +66,7 @@ Result<int> generate(const Options& options) {
   for (int state = 0; (state = stream->next_for(event, 50)) >= 0;) {
     if (Interrupt::requested() && !std::exchange(cancelled, true)) stream->cancel();
     if (state == 0) {
-      if (!writing) reading.update(std::min(engine->stats().steps * chunk, prompt_tokens));
+      if (!writing) reading.update(stream->prompt_read());
       continue;
     }
     if (!writing) reading.clear(), writing.emplace("generating", std::max<int64_t>(0, options.max_tokens), "tokens");

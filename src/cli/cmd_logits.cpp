@@ -80,7 +80,9 @@ Result<int> logits(const Options& options) {
     const auto chunk = std::span(ids).subspan(size_t(start), size_t(std::min(kChunk, tokens - start)));
     const SequenceChunk sequence{chunk, start, pages.all(), options.run.reproducible, Logits::kAll};
     Probe probe;
-    model.forward(*direct.pool, std::span(&sequence, 1), step, options.hidden ? &probe : nullptr);
+    if (!model.forward(*direct.pool, std::span(&sequence, 1), step, options.hidden ? &probe : nullptr,
+                       watched(progress, start, static_cast<int64_t>(chunk.size()))))
+      return stopped();
     if (options.hidden) inside.add(probe);
     if (options.hidden || draft) final.insert(final.end(), step.final.begin(), step.final.end());
     SONDE_CHECK(writer.write(std::as_bytes(std::span(step.logits))));

@@ -132,7 +132,9 @@ Result<int> perplexity(const Options& options) {
       const int64_t rows = std::min(kChunk, window - 1 - start);
       const SequenceChunk chunk{text.subspan(size_t(start), size_t(rows)), start, pages.all(), options.run.reproducible,
                                 Logits::kAll};
-      model.forward(*direct.pool, std::span(&chunk, 1), step);
+      if (!model.forward(*direct.pool, std::span(&chunk, 1), step, nullptr,
+                         watched(progress, w * window + start, rows)))
+        return Error{.code = Code::kCancelled, .what = "stopped"};
       model.move_weights(*direct.pool);
       direct.pool->split(rows, 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i)

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "base/paths.h"
+#include "cli/interrupt.h"
 #include "cli/output.h"
-#include "cli/progress.h"
 
 namespace sonde {
 
@@ -50,6 +50,13 @@ Status check_ids(const DirectModel& direct, std::span<const int32_t> ids) {
                  .expected = fmt::format("at most {}", direct.context),
                  .found = fmt::format("{}", count)};
   return {};
+}
+
+StepWatch watched(ProgressLine& line, int64_t before, int64_t amount) {
+  return [&line, before, amount](int64_t done, int64_t layers) {
+    line.update(before + amount * done / layers);
+    return !Interrupt::requested();
+  };
 }
 
 Result<Pages> Pages::make(const KvLayout& layout, int64_t tokens) {

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "cli/common_flags.h"
+#include "cli/progress.h"
 #include "files/checkpoint.h"
 #include "model/model.h"
 
@@ -26,6 +27,9 @@ Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags);
 
 // Ids below the vocabulary's size, and no more than the context holds: an error with both numbers.
 Status check_ids(const DirectModel& direct, std::span<const int32_t> ids);
+
+// Shows a step of `amount` behind `before`, layer by layer. Ctrl-C gives it up.
+StepWatch watched(ProgressLine& line, int64_t before, int64_t amount);
 
 class Pages {
  public:

@@ -18,11 +18,13 @@ ProgressLine::ProgressLine(std::string label, int64_t total, std::string unit)
 
 void ProgressLine::update(int64_t done) {
   const Clock::time_point now = Clock::now();
+  // What was done when the work began, or while it waited for its turn, tells nothing of its pace.
+  if (first_ == 0 && done > 0) first_ = done, first_time_ = now;
   if (now < next_) return;
   const bool terminal = stderr_is_terminal();
   next_ = now + (terminal ? std::chrono::milliseconds(200) : std::chrono::milliseconds(5000));
 
-  const double seconds = std::chrono::duration<double>(now - start_).count();
+  const auto since = [&](Clock::time_point start) { return std::chrono::duration<double>(now - start).count(); };
   const bool bytes = unit_ == "bytes";
   const auto amount = [&](int64_t n) { return bytes ? bytes_text(static_cast<double>(n)) : std::to_string(n); };
   const std::string unit = bytes ? "" : " " + unit_;
@@ -31,10 +33,12 @@ void ProgressLine::update(int64_t done) {
     line += fmt::format("{:.0f} %, {} of {}", 100.0 * static_cast<double>(done) / static_cast<double>(total_),
                         amount(done), amount(total_)) +
             unit;
-    if (done > 0 && done <= total_)
-      line += ", " + seconds_text(seconds * static_cast<double>(total_ - done) / static_cast<double>(done)) + " left";
+    if (done > first_ && done <= total_) {
+      const double rate = static_cast<double>(done - first_) / since(first_time_);
+      line += ", " + seconds_text(static_cast<double>(total_ - done) / rate) + " left";
+    }
   } else {
-    line += amount(done) + unit + ", " + seconds_text(seconds);
+    line += amount(done) + unit + ", " + seconds_text(since(start_));
   }
   if (terminal)
     std::fprintf(stderr, "\r\033[K%s", line.c_str());

@@ -24,8 +24,8 @@ class ProgressLine {
  private:
   using Clock = std::chrono::steady_clock;
   std::string label_, unit_;
-  int64_t total_;
-  Clock::time_point start_ = Clock::now(), next_;
+  int64_t total_, first_ = 0;  // first_: the first amount, behind which the time left is measured
+  Clock::time_point start_ = Clock::now(), first_time_, next_;
   bool shown_ = false;
 };
 

@@ -135,18 +135,16 @@ Result<Reply> run_turn(Engine& engine, const Conversation& conversation, const R
   SONDE_TRY(const std::unique_ptr<ChatTurn> turn, ChatTurn::start(engine, conversation, request));
   Reply reply;
   Screen screen;
-  // Until the first token comes, the prompt is being read, a chunk a step; then tokens are counted where nothing shows
-  // them.
+  // Until the first token comes, the prompt is being read; then tokens are counted where nothing shows them.
   ProgressLine reading("reading the prompt", turn->prompt_tokens(), "tokens");
   std::optional<ProgressLine> writing;
-  const int64_t steps = engine.stats().steps, chunk = std::max<int64_t>(1, engine.options().prefill_chunk);
   int64_t tokens = 0;
   bool cancelled = false;
   ChatEvent event;
   for (int state = 0; (state = turn->next_for(event, kPollMilliseconds)) >= 0;) {
     if (Interrupt::requested() && !std::exchange(cancelled, true)) turn->cancel();
     if (state == 0) {
-      if (!writing) reading.update(std::min((engine.stats().steps - steps) * chunk, turn->prompt_tokens()));
+      if (!writing) reading.update(turn->prompt_read());
       continue;
     }
     if (!writing) reading.clear(), writing.emplace("answering", 0, "tokens");

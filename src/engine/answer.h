@@ -40,6 +40,7 @@ class Answer {
   int64_t room() const;
   bool ended() const { return ended_; }
   bool cancelled() const { return channel_->cancelled(); }
+  void prompt_read(int64_t tokens) { channel_->prompt_read(tokens); }
 
   Usage usage;  // prompt, cached and times are filled in by the engine
 

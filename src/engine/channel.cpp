@@ -19,6 +19,7 @@ class ChannelStream final : public Stream {
     return channel_->next_for(event, std::chrono::milliseconds(milliseconds));
   }
   void cancel() override { channel_->cancel(); }
+  int64_t prompt_read() const override { return channel_->prompt_read(); }
 
  private:
   std::shared_ptr<Channel> channel_;

@@ -32,15 +32,18 @@ class Channel {
   // finish_reason: nothing.
   void push(const Event& event);
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
+  void prompt_read(int64_t tokens) { prompt_read_.store(tokens, std::memory_order_relaxed); }
 
   // Caller's side.
   void cancel();
+  int64_t prompt_read() const { return prompt_read_.load(std::memory_order_relaxed); }
   // 1 an event, 0 none yet, -1 over. The memory of the event before goes back to the channel.
   int next_for(Event& event, std::optional<std::chrono::milliseconds> patience);
 
  private:
   std::shared_ptr<Bell> bell_;
   std::atomic<bool> cancelled_ = false;
+  std::atomic<int64_t> prompt_read_ = 0;
   std::mutex mutex_;
   std::condition_variable arrived_;
   Event pending_;

@@ -43,6 +43,7 @@ class ChatTurn {
   bool thinking() const { return parser_->thinking(); }
   const std::string& raw() const { return raw_; }  // the output as text, control tokens and all
   int64_t prompt_tokens() const { return prompt_tokens_; }
+  int64_t prompt_read() const { return stream_->prompt_read(); }  // of them, so far
 
  private:
   ChatTurn() = default;

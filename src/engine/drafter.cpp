@@ -180,6 +180,13 @@ void Drafter::verified(const Scheduler::Work& work, int64_t accepted, bool ended
   account.add(static_cast<double>(accepted) * times_.expect(answers) / static_cast<double>(answers), 0);
 }
 
+void Drafter::given_up(const std::vector<Scheduler::Work>& works) {
+  for (const auto& work : works) {
+    work.sequence->answer->usage.drafted_tokens -= work.drafts;
+    drafted_ -= work.drafts;
+  }
+}
+
 void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds) {
   if (!answers_only_) return;
   const auto answers = static_cast<int64_t>(works.size());

@@ -248,7 +248,9 @@ class EngineLoop final : public Engine {
                          .states = drafter_.wants_states(s)});
     }
     const auto begin = Clock::now();
-    parts_.model->forward(threads_, chunks_, result_);
+    const bool whole = parts_.model->forward(threads_, chunks_, result_, nullptr,
+                                             [&](int64_t done, int64_t layers) { return watch(works, done, layers); });
+    if (!whole) return drafter_.given_up(works);  // its pages are not done(): nobody finds them
     ++steps_;
 
     auto& turns = turns_;
@@ -297,6 +299,15 @@ class EngineLoop final : public Engine {
     // Beside answers a piece a step, which they win back soon; prompts are not kept waiting.
     const auto answers = [](const Scheduler::Work& work) { return work.logits; };
     if (std::all_of(works.begin(), works.end(), answers)) parts_.model->move_weights(threads_);
+  }
+
+  // Before each layer of a step. False: nobody waits for it any more.
+  bool watch(const std::vector<Scheduler::Work>& works, int64_t done, int64_t layers) {
+    for (const auto& work : works) {
+      if (work.start < work.sequence->prompt_size())
+        work.sequence->prompt_read(work.start + work.count * done / layers);
+    }
+    return !stopping_ && scheduler_.wanted();
   }
 
   void keep(const Scheduler::Work& work, std::span<const float> states) {

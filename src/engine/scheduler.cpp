@@ -14,6 +14,12 @@ void insert_by_arrival(List& list, std::unique_ptr<Sequence> sequence) {
   list.insert(at, std::move(sequence));
 }
 
+// Tokens of the prompt; of an interrupted sequence then those of the answer, which is computed again after it, in the
+// form in which it was computed first.
+int64_t left_to_read(const Sequence& s) {
+  return (s.computed < s.prompt_size() ? s.prompt_size() : s.size()) - s.computed;
+}
+
 }  // namespace
 
 void Scheduler::wait(std::unique_ptr<Sequence> sequence) { insert_by_arrival(waiting_, std::move(sequence)); }
@@ -140,6 +146,11 @@ std::vector<Scheduler::Work>& Scheduler::next_step() {
   return works_;
 }
 
+bool Scheduler::wanted() const {
+  return std::any_of(works_.begin(), works_.end(), [](const Work& w) { return !w.sequence->given_up(); }) ||
+         std::any_of(awaiting_.begin(), awaiting_.end(), [](const Sequence* s) { return !s->given_up(); });
+}
+
 int64_t Scheduler::widen(Work& work, int64_t drafts) {
   Sequence& s = *work.sequence;
   // Pages behind that of the answer's token were never shared. The others keep a next page each.
@@ -196,22 +207,35 @@ bool Scheduler::another_reads(const Sequence& s) const {
 // Page by page in turns, so that a short prompt is not kept by a long one; who begins changes from step to step.
 void Scheduler::share_prefill() {
   std::vector<Work>& reading = reading_;
-  reading.clear();
+  reading.clear(), awaiting_.clear();
   for (const auto& s : running_) {
     if (s->decoding()) continue;
     adopt(*s);
-    if (!another_reads(*s)) reading.push_back({s.get(), s->computed, 0, false, false});
+    s->prompt_read(s->computed);
+    if (another_reads(*s)) {
+      awaiting_.push_back(s.get());
+    } else {
+      reading.push_back({s.get(), s->computed, 0, false, false});
+    }
   }
   if (reading.empty()) return;
   std::rotate(reading.begin(), reading.begin() + turn_++ % static_cast<int64_t>(reading.size()), reading.end());
-  int64_t budget = works_.empty() ? options_.prefill_chunk : std::min(options_.prefill_chunk, options_.chunk_beside);
+  int64_t budget = options_.prefill_chunk;
+  const int64_t small = std::min(budget, options_.chunk_beside);
+  if (!works_.empty()) budget = small;
+  if (reading.size() > 1) {  // the step ends with the shortest of them: its answer can begin
+    const auto shortest = std::min_element(reading.begin(), reading.end(), [](const Work& a, const Work& b) {
+      return left_to_read(*a.sequence) < left_to_read(*b.sequence);
+    });
+    const auto all = static_cast<int64_t>(reading.size()) * pages_for(left_to_read(*shortest->sequence)) * kPageTokens;
+    budget = std::clamp(all, small, budget);
+  }
   for (bool any = true; any && budget > 0;) {
     any = false;
     for (Work& work : reading) {
       const Sequence& s = *work.sequence;
-      // A prompt's chunks end at page borders or at its end; the answer of an interrupted sequence is computed again
-      // after it, in the form in which it was computed first.
-      const int64_t end = s.computed < s.prompt_size() ? s.prompt_size() : s.size();
+      // A prompt's chunks end at page borders or at its end.
+      const int64_t end = s.computed + left_to_read(s);
       const int64_t from = work.start + work.count;
       const int64_t border = std::min(end, (from / kPageTokens + 1) * kPageTokens);
       if (from >= end || budget <= 0) continue;
@@ -231,6 +255,7 @@ void Scheduler::share_prefill() {
 void Scheduler::done(const Work& work) {
   Sequence& s = *work.sequence;
   s.computed += work.count;
+  s.prompt_read(s.computed);
   if (!cache_.enabled()) return;
   while (static_cast<int64_t>(s.keys.size()) < s.computed / kPageTokens) {
     s.keys.push_back(key_of_next_page(s));

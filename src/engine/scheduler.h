@@ -44,6 +44,9 @@ class Scheduler {
   void sweep();
   // Work of the next step, its pages ready to be written; the caller's until the next call. Empty: nothing to do.
   std::vector<Work>& next_step();
+  // Someone waits for what the step computes: the caller of a sequence in it, or one whose prompt begins like one of
+  // these and comes behind it.
+  bool wanted() const;
   // Pages for up to `drafts` guesses behind an answer's token, as far as they can be had without taking any from
   // others; returns how many fit. The work counts them from then on.
   int64_t widen(Work& work, int64_t drafts);
@@ -76,7 +79,7 @@ class Scheduler {
   void share_prefill();
   PageKey key_of_next_page(const Sequence& sequence) const;
   void adopt(Sequence& sequence);  // the next pages of its prompt, as far as they are known by now
-  // An earlier sequence is about to compute the next page of its prompt.
+  // An earlier sequence is about to compute the next page of its prompt: those behind it are awaiting_ that.
   bool another_reads(const Sequence& sequence) const;
   template <class F>
   static void with_followers(Sequence& sequence, F& f) {
@@ -90,6 +93,7 @@ class Scheduler {
   std::deque<std::unique_ptr<Sequence>> waiting_;   // by arrival
   std::vector<std::unique_ptr<Sequence>> running_;  // by arrival
   std::vector<Work> works_, reading_;               // of the step; reading_: of prompts
+  std::vector<const Sequence*> awaiting_;           // of the step, not in it
   int64_t turn_ = 0, preemptions_ = 0, hit_tokens_ = 0;
 };
 

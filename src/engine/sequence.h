@@ -1,6 +1,7 @@
 // A request in the engine: its tokens, and how far the model has come with them.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -48,6 +49,16 @@ struct Sequence {
   int64_t size() const { return static_cast<int64_t>(tokens.size()); }
   // One token of the answer is all that is left to compute.
   bool decoding() const { return computed >= prompt_size() && computed + 1 == size(); }
+  // Neither its caller nor those of its followers wait for it any more.
+  bool given_up() const {
+    return answer->cancelled() &&
+           std::all_of(followers.begin(), followers.end(), [](const auto& f) { return f->given_up(); });
+  }
+  void prompt_read(int64_t count) {
+    count = std::min(count, prompt_size());
+    answer->prompt_read(count);
+    for (const auto& follower : followers) follower->answer->prompt_read(count);
+  }
 };
 
 }  // namespace sonde

@@ -57,6 +57,10 @@ struct ForwardResult {
   AlignedVector<float> states;  // every row of the chunks that want states, after the final norm: [rows, hidden_size]
 };
 
+// Asked before each layer of a step, on the thread that runs it: how many of the layers are done. False gives the step
+// up.
+using StepWatch = std::function<bool(int64_t done, int64_t layers)>;
+
 struct ModelOptions {
   bool exact = true;  // F32 activations on the weights as stored; else the fast forms: quantised weights packed (kernels/pack.h)
   int threads = 0;    // that pack; 0: as many as the process may use
@@ -101,9 +105,10 @@ class Model {
   // milliseconds, between two steps. False: nothing is left to do.
   virtual bool move_weights(ThreadPool&) { return false; }
 
-  // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk.
-  virtual void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out,
-                       Probe* probe = nullptr) = 0;
+  // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk. False: `watch` gave
+  // it up; `out` is worth nothing then, and the pages hold the rows of some layers only.
+  virtual bool forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out,
+                       Probe* probe = nullptr, const StepWatch& watch = {}) = 0;
   // MTP drafts: row i joins final[i] (state of position next.start + i after the final norm) with next.tokens[i] (the
   // token after it) and gives the logits of the token after that. out.final: the rows of those logits, in final's place
   // for drafts further ahead. Uses the last layer's records of the pages, at positions next.start + i. Needs has_mtp().

@@ -44,7 +44,8 @@ class Transformer final : public Model {
 
   bool move_weights(ThreadPool& pool) override { return move_.next(pool); }
 
-  void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe) override {
+  bool forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe* probe,
+               const StepWatch& watch) override {
     Step step(pool, chunks, kv_layout(), rope_, rope_dim(), tables_);
     const int64_t hidden = config_.hidden_size;
     float* h = scratch_.get(hidden_, step.rows * hidden);
@@ -53,6 +54,7 @@ class Transformer final : public Model {
     if (probe) probe->hidden.clear(), probe->experts.assign(blocks_.size(), {}), keep(*probe, h, step.rows);
 
     for (std::size_t layer = 0; layer < blocks_.size(); ++layer) {
+      if (watch && !watch(int64_t(layer), int64_t(blocks_.size()))) return false;
       step.enter_layer(int64_t(layer));
       if (probe) step.experts = &probe->experts[layer];
       run_block(blocks_[layer], step, h);
@@ -85,6 +87,7 @@ class Transformer final : public Model {
       if (chunk.states) step.norm(from, hidden, norm_, eps(), to, hidden, n), to += n * hidden;
       from += n * hidden;
     }
+    return true;
   }
 
   void forward_mtp(ThreadPool& pool, const SequenceChunk& next, std::span<const float> final,

@@ -85,10 +85,17 @@ class Completion {
 
     if (request_.stream) chunk({{"role", "assistant"}, {"content", ""}}, nullptr);
     ChatEvent event;
+    bool begun = false;  // the answer; until then the prompt is being read
     OrderedJson logprobs = OrderedJson::array();
     for (int state; (state = turn.next_for(event, 200)) >= 0;) {
       if (responder_->client_left() || stopping.load()) turn.cancel();
-      if (state == 0) continue;
+      if (state == 0) {
+        if (!begun && request_.stream)
+          responder_->comment(
+              fmt::format("{} of {} tokens of the prompt are read", turn.prompt_read(), turn.prompt_tokens()));
+        continue;
+      }
+      if (!std::exchange(begun, true)) responder_->comment("still here");
       OrderedJson fresh = logprob_list(event);
       if (request_.stream) {
         stream_event(event, fresh);

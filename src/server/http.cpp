@@ -28,8 +28,6 @@ using boost::system::error_code;
 constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable);
 constexpr auto kDrain = std::chrono::seconds(2);      // what a refused client still sends is read for so long
 constexpr auto kLastWords = std::chrono::seconds(2);  // for answers on their way when the server stops
-constexpr auto kKeepAlive =
-    std::chrono::seconds(15);  // a comment line when an answer is silent, so that proxies wait on
 
 // What the handler says, carried to the connection's coroutine.
 class Channel final : public Responder, public std::enable_shared_from_this<Channel> {
@@ -48,6 +46,10 @@ class Channel final : public Responder, public std::enable_shared_from_this<Chan
       if (!ended_) streaming_ = true, events_.push_back("data: " + std::move(data) + "\n\n");
     });
   }
+  void comment(std::string text) override {
+    const std::lock_guard lock(mutex_);
+    comment_ = std::move(text);
+  }
   void end() override {
     push([&] { ended_ = true; });
   }
@@ -57,13 +59,13 @@ class Channel final : public Responder, public std::enable_shared_from_this<Chan
 
   struct Taken {
     std::optional<HttpResponse> response;
-    std::string events;
+    std::string events, comment;
     bool streaming = false, ended = false;
     bool any() const { return response || !events.empty() || ended; }
   };
   Taken take() {
     const std::lock_guard lock(mutex_);
-    Taken taken{std::exchange(response_, std::nullopt), "", streaming_, ended_};
+    Taken taken{std::exchange(response_, std::nullopt), "", comment_, streaming_, ended_};
     for (const std::string& e : events_) taken.events += e;
     events_.clear();
     return taken;
@@ -96,6 +98,7 @@ class Channel final : public Responder, public std::enable_shared_from_this<Chan
   asio::steady_timer wake_;
   std::optional<HttpResponse> response_;
   std::deque<std::string> events_;
+  std::string comment_ = "still here";
   bool streaming_ = false, ended_ = false;
   std::atomic<bool> left_{false};
 };
@@ -342,7 +345,7 @@ class Server final : public HttpServer {
     const bool chunked = request.version() >= 11;  // HTTP/1.0 ends a stream by closing
     keep = keep && chunked;
     for (;;) {
-      co_await channel.wait(kKeepAlive);
+      co_await channel.wait(options_.keep_alive);
       auto said = channel.take();
       if (channel.client_left()) co_return false;
       if (said.response) co_return co_await write(stream, *said.response, request, request.keep_alive());
@@ -354,7 +357,7 @@ class Server final : public HttpServer {
         if (!co_await send(stream, head)) co_return false;
         started = true;
       }
-      if (started && !said.any()) said.events = ": still here\n\n";
+      if (started && !said.any()) said.events = ": " + said.comment + "\n\n";
       if (chunked && !said.events.empty()) said.events = fmt::format("{:x}\r\n{}\r\n", said.events.size(), said.events);
       if (!said.events.empty() && !co_await send(stream, std::move(said.events))) co_return false;
       if (!said.ended) continue;

@@ -23,6 +23,7 @@ struct HttpOptions {
   int64_t max_body_bytes = 8 << 20;
   int max_connections = 256;
   std::chrono::seconds idle_timeout{60};  // to receive a request, and for a client to take what is sent
+  std::chrono::milliseconds keep_alive{15000};  // a comment line when an answer is silent, so that proxies wait on
 };
 
 struct HttpRequest {
@@ -44,6 +45,7 @@ class Responder {
   virtual ~Responder() = default;
   virtual void send(HttpResponse response) = 0;
   virtual void event(std::string data) = 0;  // "data: DATA\n\n"; the first one sends the headers of the stream
+  virtual void comment(std::string text) = 0;  // of one line: what a silent stream says that it is doing
   virtual void end() = 0;                    // closes the stream of events
   virtual bool client_left() const = 0;
 };

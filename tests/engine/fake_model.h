@@ -65,7 +65,8 @@ class FakeModel final : public Model {
   int64_t owned_bytes() const override { return 0; }
   int64_t mapped_bytes() const override { return 0; }
 
-  void forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe*) override {
+  bool forward(ThreadPool& pool, std::span<const SequenceChunk> chunks, ForwardResult& out, Probe*,
+               const StepWatch& watch) override {
     if (microseconds_ > 0) std::this_thread::sleep_for(std::chrono::microseconds(microseconds_));
     std::vector<int64_t> first_logits, first_state;
     int64_t logits = 0, states = 0, read_now = 0;
@@ -82,9 +83,12 @@ class FakeModel final : public Model {
     most = std::max(most.load(), read_now);
     out.logits.assign(static_cast<std::size_t>(logits * kVocabulary), 0);
     out.states.assign(static_cast<std::size_t>(states * kHidden), 0);
-    pool.share(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int) {
-      for (int64_t c = begin; c < end; ++c) write(chunks[static_cast<std::size_t>(c)]);
-    });
+    for (int64_t layer = 0; layer < 2; ++layer) {
+      if (watch && !watch(layer, 2)) return false;
+      pool.share(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int) {
+        for (int64_t c = begin; c < end; ++c) write(chunks[static_cast<std::size_t>(c)], layer);
+      });
+    }
     pool.share(static_cast<int64_t>(chunks.size()), 1, [&](int64_t begin, int64_t end, int) {
       for (auto c = static_cast<std::size_t>(begin); c < static_cast<std::size_t>(end); ++c)
         read(chunks[c], out.logits.data() + first_logits[c] * kVocabulary,
@@ -93,6 +97,7 @@ class FakeModel final : public Model {
     ++steps;
     rows += static_cast<int64_t>(chunks.size());
     if (fail.exchange(false)) throw std::runtime_error("a failure that was asked for");
+    return true;
   }
 
   void forward_mtp(ThreadPool&, const SequenceChunk& next, std::span<const float> final, ForwardResult& out) override {
@@ -145,15 +150,13 @@ class FakeModel final : public Model {
     return page + (layer * kPageTokens + position % kPageTokens) * 2;
   }
 
-  void write(const SequenceChunk& chunk) {
+  void write(const SequenceChunk& chunk, int64_t layer) {
     if (!chunk.absorbed && chunk.start % kPageTokens != 0) misaligned = true;
     for (std::size_t i = 0; i < chunk.tokens.size(); ++i) {
       const int64_t position = chunk.start + static_cast<int64_t>(i);
-      for (int64_t layer = 0; layer < 2; ++layer) {
-        float* record = record_at(chunk, layer, position);
-        record[0] = record_of(chunk.tokens[i], position, config_.is_mla() && chunk.absorbed);
-        record[1] = static_cast<float>(chunk.tokens[i]);
-      }
+      float* record = record_at(chunk, layer, position);
+      record[0] = record_of(chunk.tokens[i], position, config_.is_mla() && chunk.absorbed);
+      record[1] = static_cast<float>(chunk.tokens[i]);
     }
   }
 

@@ -8,6 +8,7 @@
 
 #include "engine/fake_model.h"
 #include "engine/kv_pages.h"
+#include "engine/watched_model.h"
 #include "files/safetensors.h"
 #include "support/assets.h"
 
@@ -30,16 +31,37 @@ class Real : public testing::TestWithParam<std::string> {
   }
 
   // The requests, in `rounds`: each round is submitted at once and finished before the next.
-  Outcome run(EngineOptions options, const std::vector<std::vector<Request>>& rounds, int samples = 1) const {
+  Outcome run(EngineOptions options, const std::vector<std::vector<Request>>& rounds, int samples = 1) {
     Outcome out;
+    auto engine = start(options, out);
+    for (const auto& round : rounds) {
+      std::vector<std::vector<std::unique_ptr<Stream>>> streams;
+      for (const Request& r : round) {
+        auto group = engine->submit_group(r, samples);
+        if (!group.ok()) throw std::runtime_error(group.error().message());
+        streams.push_back(std::move(group).value());
+      }
+      for (std::size_t i = 0; i < round.size(); ++i) {
+        for (auto& stream : streams[i]) out.answers[*round[i].sampling.seed] = collect(*stream);
+      }
+    }
+    out.stats = when_idle(*engine);
+    engine.reset();  // the loop's thread is gone: `out` is ours
+    return out;
+  }
+
+  // Its raw logits go to `out`, which outlives it.
+  std::unique_ptr<Engine> start(EngineOptions options, Outcome& out) {
     auto checkpoint = Checkpoint::open(path_);
     if (!checkpoint.ok()) throw std::runtime_error(checkpoint.error().message());
     EngineParts parts;
     parts.checkpoint = std::move(checkpoint).value();
     auto model = Model::load(parts.checkpoint, {.exact = exact_});
     if (!model.ok()) throw std::runtime_error(model.error().message());
-    parts.model = std::move(model).value();
-    parts.watch_logits = [&](const Request& r, int64_t index, std::span<const float> logits) {
+    auto watched = std::make_unique<WatchedModel>(std::move(model).value());
+    watched_ = watched.get();
+    parts.model = std::move(watched);
+    parts.watch_logits = [&out](const Request& r, int64_t index, std::span<const float> logits) {
       Rows& rows = out.logits[*r.sampling.seed];
       if (static_cast<int64_t>(rows.size()) <= index) rows.resize(static_cast<std::size_t>(index) + 1);
       rows[static_cast<std::size_t>(index)].assign(logits.begin(), logits.end());
@@ -48,20 +70,7 @@ class Real : public testing::TestWithParam<std::string> {
     if (options.context == 0) options.context = 256;
     auto engine = make_engine(std::move(parts), options);
     if (!engine.ok()) throw std::runtime_error(engine.error().message());
-    for (const auto& round : rounds) {
-      std::vector<std::vector<std::unique_ptr<Stream>>> streams;
-      for (const Request& r : round) {
-        auto group = (*engine)->submit_group(r, samples);
-        if (!group.ok()) throw std::runtime_error(group.error().message());
-        streams.push_back(std::move(group).value());
-      }
-      for (std::size_t i = 0; i < round.size(); ++i) {
-        for (auto& stream : streams[i]) out.answers[*round[i].sampling.seed] = collect(*stream);
-      }
-    }
-    out.stats = when_idle(**engine);
-    engine->reset();  // the loop's thread is gone: `out` is ours
-    return out;
+    return std::move(engine).value();
   }
 
   // Greedy answers to prompts of several lengths, with beginnings of their own.
@@ -85,6 +94,7 @@ class Real : public testing::TestWithParam<std::string> {
   static constexpr uint64_t kIds = 150;  // below every vocabulary here
   std::string path_;
   bool exact_ = true;
+  WatchedModel* watched_ = nullptr;  // of the engine that start() made last
 };
 
 void expect_same_bits(const Rows& a, const Rows& b, const std::string& what) {
@@ -268,6 +278,43 @@ TEST_P(Real, TheFastPathKeepsItsBits) {
   expect_same_bits(base, run(o, {all, all}), "together, twice");
   o.draft = 3;
   expect_same_bits(base, run(o, {all}), "with drafts");
+}
+
+// A prompt given up between any two layers leaves no trace: not in what reads beside it, nor when it is sent again.
+TEST_P(Real, PromptsGivenUpWithinAStepLeaveNoTrace) {
+  for (const bool exact : {true, false}) {
+    exact_ = exact;
+    const Request r = request(140, 9), other = request(100, 1);
+    const EngineOptions options{.threads = 2, .prefill_chunk = 64};
+    const Outcome base = run(options, {{other}, {r}});
+    for (int64_t layer = 0, layers = 1; layer < layers; ++layer) {
+      for (const bool beside : {false, true}) {
+        Outcome out;
+        auto engine = start(options, out);
+        layers = engine->model().config().num_hidden_layers;
+        std::mutex mutex;  // the hook waits until both are there
+        std::vector<std::unique_ptr<Stream>> streams;
+        watched_->at_layer = [&](int64_t step, int64_t at) {
+          const std::lock_guard lock(mutex);
+          if (step == 1 && at == layer) streams[0]->cancel();
+        };
+        {
+          const std::lock_guard lock(mutex);
+          streams.push_back(engine->submit(r).value());
+          if (beside) streams.push_back(engine->submit(other).value());
+        }
+        EXPECT_EQ(collect(*streams[0]).finish_reason, "cancelled");
+        if (beside) out.answers[1] = collect(*streams[1]);
+        if (!beside) out.answers[1] = collect(*engine->submit(other).value());
+        EXPECT_EQ(watched_->given_up, beside ? 0 : 1);
+        out.answers[9] = collect(*engine->submit(r).value());
+        if (!beside) { EXPECT_EQ(out.answers[9].usage.cached_tokens, 64); }
+        EXPECT_EQ(when_idle(*engine).pages_used, 0);
+        engine.reset();
+        expect_same_bits(base, out, "given up before layer " + std::to_string(layer));
+      }
+    }
+  }
 }
 
 // An answer that says one token over and over: what follows it is found in the text, and right.

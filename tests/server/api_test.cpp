@@ -298,5 +298,24 @@ TEST_F(Api, StoppingWhileAnAnswerRunsIsClean) {
   EXPECT_EQ(engine_->stats().running, 0);
 }
 
+TEST(Http, ASilentStreamSaysWhatItIsDoing) {
+  std::shared_ptr<Responder> stream;
+  HttpOptions options;
+  options.port = 0, options.keep_alive = std::chrono::milliseconds(10);
+  auto server = HttpServer::start(options, [&](HttpRequest, std::shared_ptr<Responder> responder) {
+    stream = std::move(responder);
+    stream->event("begun");
+    stream->comment("half of it is read");
+  });
+  ASSERT_TRUE(server.ok()) << server.error().message();
+  Connection client((*server)->port());
+  client.send(request_text("POST", "/", "", {}));
+  const std::string said = client.read_until(": half of it is read\n\n");
+  EXPECT_NE(said.find("data: begun\n\n"), std::string::npos);
+  EXPECT_NE(said.find(": half of it is read\n\n"), std::string::npos);
+  stream->end();
+  EXPECT_TRUE(client.read_until("\r\n0\r\n\r\n").ends_with("\r\n0\r\n\r\n"));
+}
+
 }  // namespace
 }  // namespace sonde::test

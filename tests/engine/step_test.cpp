@@ -1,0 +1,235 @@
+// What happens to steps while they run. One that nobody waits for any more ends before its next layer; nothing of it is
+// found later, and nobody else is touched. Prompts that are being read tell how far they are.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "engine/fake_model.h"
+#include "engine/watched_model.h"
+
+namespace sonde::test {
+namespace {
+
+struct Watched {
+  std::unique_ptr<Engine> engine;
+  WatchedModel* model = nullptr;
+};
+
+Watched watched_engine(EngineOptions options, FakeTraits traits = {}) {
+  EngineParts parts;
+  auto model = std::make_unique<WatchedModel>(std::make_unique<FakeModel>(true, 4096, 0, traits));
+  Watched made{nullptr, model.get()};
+  parts.model = std::move(model);
+  made.engine = make_engine(std::move(parts), std::move(options)).value();
+  return made;
+}
+
+Request request(std::vector<int32_t> prompt, int64_t count, uint64_t seed = 1) {
+  Request r;
+  r.prompt = std::move(prompt);
+  r.max_tokens = count;
+  r.sampling.seed = seed;
+  r.loop_guard = false;
+  return r;
+}
+
+void expect_right(const Collected& got, const Request& r, uint64_t sample = 0) {
+  EXPECT_EQ(got.finish_reason, "length");
+  EXPECT_EQ(got.ids, expected_answer(r.prompt, r.max_tokens, r.sampling, true, false, sample));
+}
+
+// Streams that a hook of the engine's thread can reach before submit() has returned them.
+struct Late {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Stream>> streams;
+  std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex); }
+  void cancel(std::size_t i) {
+    const auto lock = hold();
+    streams[i]->cancel();
+  }
+};
+
+TEST(Step, OfAPromptIsGivenUpBetweenLayers) {
+  for (int64_t step : {0, 1, 3}) {
+    for (int64_t layer : {0, 1}) {
+      Watched w = watched_engine({.threads = 2, .prefill_chunk = 64});
+      Late late;
+      w.model->at_layer = [&](int64_t s, int64_t l) {
+        if (s == step && l == layer) late.cancel(0);
+      };
+      const Request r = request(random_prompt(300, 3), 20);
+      {
+        const auto lock = late.hold();
+        late.streams.push_back(w.engine->submit(r).value());
+      }
+      const Collected cut = collect(*late.streams[0]);
+      EXPECT_EQ(cut.finish_reason, "cancelled");
+      EXPECT_TRUE(cut.ids.empty());
+      EXPECT_EQ(w.model->given_up, 1);
+      const auto stats = when_idle(*w.engine);
+      EXPECT_EQ(stats.pages_used, 0);
+      EXPECT_EQ(stats.steps, step);
+      // What was whole is found again; what was not is computed.
+      const auto again = w.engine->submit(r).value();
+      const Collected whole = collect(*again);
+      EXPECT_EQ(whole.usage.cached_tokens, step * 64);
+      expect_right(whole, r);
+      EXPECT_EQ(when_idle(*w.engine).pages_used, 0);
+    }
+  }
+}
+
+TEST(Step, GoesOnForOthers) {
+  for (const bool group : {false, true}) {
+    for (int64_t step : {0, 1, 2, 8}) {  // of prompts, and of answers
+      for (int64_t layer : {0, 1}) {
+        Watched w = watched_engine({.threads = 2, .prefill_chunk = 64, .draft = 0});
+        Late late;
+        w.model->at_layer = [&](int64_t s, int64_t l) {
+          if (s == step && l == layer) late.cancel(0);
+        };
+        const Request a = request(random_prompt(100, 3), 30, 1), b = group ? a : request(random_prompt(90, 4), 30, 2);
+        {
+          const auto lock = late.hold();
+          if (group) {
+            late.streams = w.engine->submit_group(a, 3).value();
+          } else {
+            late.streams.push_back(w.engine->submit(a).value());
+            late.streams.push_back(w.engine->submit(b).value());
+          }
+        }
+        for (std::size_t i = 1; i < late.streams.size(); ++i) expect_right(collect(*late.streams[i]), b, group ? i : 0);
+        EXPECT_EQ(collect(*late.streams[0]).finish_reason, "cancelled");
+        if (step > 0 || group) { EXPECT_EQ(w.model->given_up, 0); }  // the other may have come a step later
+        EXPECT_EQ(when_idle(*w.engine).pages_used, 0);
+      }
+    }
+  }
+}
+
+TEST(Step, OfAGroupIsGivenUpWhenAllOfItIs) {
+  Watched w = watched_engine({.threads = 1, .prefill_chunk = 64});
+  w.model->endless = true;
+  auto streams = w.engine->submit_group(request(random_prompt(100, 3), 30), 3).value();
+  for (auto& stream : streams) stream->cancel();
+  for (auto& stream : streams) EXPECT_EQ(collect(*stream).finish_reason, "cancelled");
+  EXPECT_EQ(when_idle(*w.engine).pages_used, 0);
+}
+
+// A prompt that begins like the one that is cancelled waits for its pages: the step is finished for it.
+TEST(Step, GoesOnForAPromptThatBeginsAlike) {
+  for (const bool both : {false, true}) {
+    Watched w = watched_engine({.threads = 1, .prefill_chunk = 64});
+    Late late;
+    const Request a = request(random_prompt(300, 3), 20);
+    Request b = a;
+    b.prompt.resize(200), b.prompt.push_back(7);
+    w.model->at_layer = [&](int64_t s, int64_t l) {
+      const auto lock = late.hold();
+      if (s == 0 && l == 0) late.streams.push_back(w.engine->submit(b).value());
+      if (s == 1 && l == 1) late.streams[0]->cancel();
+      if (s == 1 && l == 1 && both) late.streams[1]->cancel();
+    };
+    {
+      const auto lock = late.hold();
+      late.streams.push_back(w.engine->submit(a).value());
+    }
+    EXPECT_EQ(collect(*late.streams[0]).finish_reason, "cancelled");
+    const Collected got = collect(*late.streams[1]);
+    EXPECT_EQ(w.model->given_up, both ? 1 : 0);
+    EXPECT_EQ(got.usage.cached_tokens, both ? 64 : 128);
+    if (!both) expect_right(got, b);
+    EXPECT_EQ(when_idle(*w.engine).pages_used, 0);
+  }
+}
+
+TEST(Step, TheEngineEndsWithinOne) {
+  std::unique_ptr<Stream> stream;
+  {
+    Watched w = watched_engine({.threads = 1});
+    w.model->endless = true;
+    stream = w.engine->submit(request(random_prompt(100, 3), 30)).value();
+    while (w.model->begun == 0) std::this_thread::yield();
+  }
+  EXPECT_EQ(collect(*stream).finish_reason, "cancelled");
+}
+
+// Drafts of a step that was given up are not counted: nobody knows whether they were right.
+TEST(Step, DraftsOfOneThatWasGivenUpDoNotCount) {
+  for (const bool mtp : {false, true}) {
+    int64_t judged = 0;
+    for (int64_t step = 3; step < 30; ++step) {
+      Watched w = watched_engine({.threads = 1, .draft = 3}, {.mtp = mtp, .echo = mtp ? 0 : 9});
+      Late late;
+      w.model->at_layer = [&](int64_t s, int64_t) {
+        if (s == step) late.cancel(0);
+      };
+      {
+        const auto lock = late.hold();
+        late.streams.push_back(w.engine->submit(request(random_prompt(40, 5), 300)).value());
+      }
+      const Collected got = collect(*late.streams[0]);
+      EXPECT_EQ(got.finish_reason, "cancelled");
+      EXPECT_EQ(w.model->given_up, 1);
+      EXPECT_EQ(got.usage.drafted_tokens, w.model->judged) << step;
+      EXPECT_EQ(when_idle(*w.engine).drafted_tokens, w.model->judged) << step;
+      judged += w.model->judged;
+    }
+    EXPECT_GT(judged, 0);
+  }
+}
+
+TEST(Step, TellsHowFarAPromptIs) {
+  Watched w = watched_engine({.threads = 1, .prefill_chunk = 128});
+  Late late;
+  std::vector<std::vector<int64_t>> seen(2);
+  w.model->at_layer = [&](int64_t, int64_t) {
+    const auto lock = late.hold();
+    for (std::size_t i = 0; i < late.streams.size(); ++i) seen[i].push_back(late.streams[i]->prompt_read());
+  };
+  const Request r = request(random_prompt(300, 3), 1);
+  {
+    const auto lock = late.hold();
+    late.streams = w.engine->submit_group(r, 2).value();
+  }
+  for (auto& stream : late.streams) collect(*stream);
+  for (const auto& steps : seen) EXPECT_EQ(steps, (std::vector<int64_t>{0, 64, 128, 192, 256, 256 + 44 / 2}));
+  when_idle(*w.engine);
+  for (auto& stream : late.streams) EXPECT_EQ(stream->prompt_read(), 300);
+  seen[0].clear();
+  {
+    const auto lock = late.hold();
+    late.streams.clear();
+    late.streams.push_back(w.engine->submit(r).value());
+  }
+  collect(*late.streams[0]);
+  EXPECT_EQ(seen[0], (std::vector<int64_t>{288, 288 + 12 / 2}));  // behind what the cache knew
+}
+
+// A prompt that comes while a long one is read: their first step together is as small as its own tokens allow.
+TEST(Step, OfSeveralPromptsEndsWithTheShortest) {
+  for (int64_t length : {20, 100, 1000}) {
+    Watched w = watched_engine(
+        {.threads = 1, .prefill_chunk = 256, .chunk_beside = 64, .prefix_cache = false, .draft = 0});
+    Late late;
+    const Request a = request(random_prompt(1000, 3), 2), b = request(random_prompt(length, 4), 2);
+    w.model->at_layer = [&](int64_t s, int64_t l) {
+      const auto lock = late.hold();
+      if (s == 0 && l == 1) late.streams.push_back(w.engine->submit(b).value());
+    };
+    {
+      const auto lock = late.hold();
+      late.streams.push_back(w.engine->submit(a).value());
+    }
+    expect_right(collect(*late.streams[0]), a);
+    expect_right(collect(*late.streams[1]), b);
+    when_idle(*w.engine);
+    const auto& tokens = w.model->tokens;
+    EXPECT_EQ(tokens[0], 256);
+    EXPECT_EQ(tokens[1], length == 20 ? 20 + 64 : length == 100 ? 100 + 160 : 256);
+    if (length < 1000) { EXPECT_EQ(tokens[2], 1 + 64); }  // its answer has begun
+  }
+}
+
+}  // namespace
+}  // namespace sonde::test
