@@ -43,9 +43,9 @@ struct Late {
   std::mutex mutex;
   std::vector<std::unique_ptr<Stream>> streams;
   std::unique_lock<std::mutex> hold() { return std::unique_lock(mutex); }
-  void cancel(std::size_t i) {
+  Stream& at(std::size_t i) {
     const auto lock = hold();
-    streams[i]->cancel();
+    return *streams[i];
   }
 };
 
@@ -55,14 +55,14 @@ TEST(Step, OfAPromptIsGivenUpBetweenLayers) {
       Watched w = watched_engine({.threads = 2, .prefill_chunk = 64});
       Late late;
       w.model->at_layer = [&](int64_t s, int64_t l) {
-        if (s == step && l == layer) late.cancel(0);
+        if (s == step && l == layer) late.at(0).cancel();
       };
       const Request r = request(random_prompt(300, 3), 20);
       {
         const auto lock = late.hold();
         late.streams.push_back(w.engine->submit(r).value());
       }
-      const Collected cut = collect(*late.streams[0]);
+      const Collected cut = collect(late.at(0));
       EXPECT_EQ(cut.finish_reason, "cancelled");
       EXPECT_TRUE(cut.ids.empty());
       EXPECT_EQ(w.model->given_up, 1);
@@ -86,7 +86,7 @@ TEST(Step, GoesOnForOthers) {
         Watched w = watched_engine({.threads = 2, .prefill_chunk = 64, .draft = 0});
         Late late;
         w.model->at_layer = [&](int64_t s, int64_t l) {
-          if (s == step && l == layer) late.cancel(0);
+          if (s == step && l == layer) late.at(0).cancel();
         };
         const Request a = request(random_prompt(100, 3), 30, 1), b = group ? a : request(random_prompt(90, 4), 30, 2);
         {
@@ -98,8 +98,8 @@ TEST(Step, GoesOnForOthers) {
             late.streams.push_back(w.engine->submit(b).value());
           }
         }
-        for (std::size_t i = 1; i < late.streams.size(); ++i) expect_right(collect(*late.streams[i]), b, group ? i : 0);
-        EXPECT_EQ(collect(*late.streams[0]).finish_reason, "cancelled");
+        for (std::size_t i = 1; i < late.streams.size(); ++i) expect_right(collect(late.at(i)), b, group ? i : 0);
+        EXPECT_EQ(collect(late.at(0)).finish_reason, "cancelled");
         if (step > 0 || group) { EXPECT_EQ(w.model->given_up, 0); }  // the other may have come a step later
         EXPECT_EQ(when_idle(*w.engine).pages_used, 0);
       }
@@ -134,8 +134,8 @@ TEST(Step, GoesOnForAPromptThatBeginsAlike) {
       const auto lock = late.hold();
       late.streams.push_back(w.engine->submit(a).value());
     }
-    EXPECT_EQ(collect(*late.streams[0]).finish_reason, "cancelled");
-    const Collected got = collect(*late.streams[1]);
+    EXPECT_EQ(collect(late.at(0)).finish_reason, "cancelled");
+    const Collected got = collect(late.at(1));
     EXPECT_EQ(w.model->given_up, both ? 1 : 0);
     EXPECT_EQ(got.usage.cached_tokens, both ? 64 : 128);
     if (!both) expect_right(got, b);
@@ -162,13 +162,13 @@ TEST(Step, DraftsOfOneThatWasGivenUpDoNotCount) {
       Watched w = watched_engine({.threads = 1, .draft = 3}, {.mtp = mtp, .echo = mtp ? 0 : 9});
       Late late;
       w.model->at_layer = [&](int64_t s, int64_t) {
-        if (s == step) late.cancel(0);
+        if (s == step) late.at(0).cancel();
       };
       {
         const auto lock = late.hold();
         late.streams.push_back(w.engine->submit(request(random_prompt(40, 5), 300)).value());
       }
-      const Collected got = collect(*late.streams[0]);
+      const Collected got = collect(late.at(0));
       EXPECT_EQ(got.finish_reason, "cancelled");
       EXPECT_EQ(w.model->given_up, 1);
       EXPECT_EQ(got.usage.drafted_tokens, w.model->judged) << step;
@@ -202,7 +202,7 @@ TEST(Step, TellsHowFarAPromptIs) {
     late.streams.clear();
     late.streams.push_back(w.engine->submit(r).value());
   }
-  collect(*late.streams[0]);
+  collect(late.at(0));
   EXPECT_EQ(seen[0], (std::vector<int64_t>{288, 288 + 12 / 2}));  // behind what the cache knew
 }
 
@@ -221,8 +221,8 @@ TEST(Step, OfSeveralPromptsEndsWithTheShortest) {
       const auto lock = late.hold();
       late.streams.push_back(w.engine->submit(a).value());
     }
-    expect_right(collect(*late.streams[0]), a);
-    expect_right(collect(*late.streams[1]), b);
+    expect_right(collect(late.at(0)), a);
+    expect_right(collect(late.at(1)), b);
     when_idle(*w.engine);
     const auto& tokens = w.model->tokens;
     EXPECT_EQ(tokens[0], 256);
