@@ -20,37 +20,59 @@ constexpr int64_t run_bytes(int64_t tokens, int halves) { return tokens * (36 + 
 SONDE_INLINE int64_t tile_count(int64_t m) { return m <= kStripAlone ? 1 : (m + kStripTokens - 1) / kStripTokens; }
 SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_count(m); }
 
-SONDE_INLINE Lanes load_up_to(const float* p, int64_t n) { return n >= 16 ? load(p) : n > 0 ? load_part(p, n) : zero(); }
+struct Run { Lanes a, b; };
+// The first n of 32 values, then zeros; n may be more.
+SONDE_INLINE Run load_run(const float* x, int64_t n) {
+  if (n >= 32) return {load(x), load(x + 16)};
+  return n > 16 ? Run{load(x), load_part(x + 16, n - 16)} : Run{load_part(x, n), zero()};
+}
+
+// The scales of sixteen runs of x and what their bytes are multiplied by; `largest`: the magnitudes of each run.
+struct RunScales {
+  float scale[16], inverse[16];
+  SONDE_INLINE explicit RunScales(const Lanes* largest) {
+    const Lanes most = largest_of_each(largest), s = div(most, set(127.0f));
+    store(inverse, div(set(1.0f), s));
+    store(scale, add(s, mul(most, zero())));  // what is not finite makes the scale NaN
+  }
+};
 
 // Bytes of T tokens, columns [0, cols).
 template <bool kByToken>
 SONDE_INLINE void round_tile(const StripInput& in, int64_t first, int64_t T, uint8_t* out) {
-  for (int64_t k = 0; k < in.cols; k += 32, out += run_bytes(T, in.halves)) {
+  const int64_t run = run_bytes(T, in.halves);
+  for (int64_t k = 0; k < in.cols; k += 16 * 32, out += 16 * run) {
+    const int64_t cols = in.cols - k < 16 * 32 ? in.cols - k : 16 * 32, runs = (cols + 31) / 32;
     for (int64_t t = 0; t < T; ++t) {
       const float* const x = in.x + (first + t) * in.ldx + k;
-      const Lanes a = load_up_to(x, in.cols - k), b = load_up_to(x + 16, in.cols - k - 16);
-      float scale = largest_lane(larger(magnitude(a), magnitude(b))) / 127.0f;
-      const float inverse = scale > 0 ? 1.0f / scale : 0.0f;
-      // What is not finite makes the scale so.
-      scale += sum(add(mul(a, zero()), mul(b, zero())));
-      int8_t codes[32];
-      to_bytes(a, inverse, codes), to_bytes(b, inverse, codes + 16);
-      if constexpr (kByToken) {
-        __builtin_memcpy(out + 32 * t, codes, 32);
-      } else {
-        for (int g = 0; g < 8; ++g) __builtin_memcpy(out + 4 * (g * T + t), codes + 4 * g, 4);
+      Lanes largest[16];
+      for (int64_t r = 0; r < runs; ++r) {
+        const Run values = load_run(x + 32 * r, cols - 32 * r);
+        largest[r] = larger_magnitude(values.a, values.b);
       }
-      int32_t halves[2] = {0, 0};
-      for (int i = 0; i < 16; ++i) halves[0] += codes[i];
-      for (int i = 16; i < 32; ++i) halves[1] += codes[i];
-      __builtin_memcpy(out + 32 * T + 4 * t, &scale, 4);
-      for (int h = 0; h < in.halves; ++h) {
-        const int32_t total = in.halves == 2 ? halves[h] : halves[0] + halves[1];
-        const int32_t start = -in.zero * total;
-        const float shift = scale * float(total);
-        uint8_t* at = out + 36 * T + 4 * (h * T + t);
-        if (in.min) __builtin_memcpy(at, &shift, 4);
-        else __builtin_memcpy(at, &start, 4);
+      for (int64_t r = runs; r < 16; ++r) largest[r] = zero();
+      const RunScales scales(largest);
+      uint8_t* to = out;
+      for (int64_t r = 0; r < runs; ++r, to += run) {
+        const float scale = scales.scale[r], inverse = scale > 0 ? scales.inverse[r] : 0.0f;
+        int8_t codes[32];
+        const Run values = load_run(x + 32 * r, cols - 32 * r);
+        to_bytes(values.a, inverse, codes), to_bytes(values.b, inverse, codes + 16);
+        if constexpr (kByToken) {
+          __builtin_memcpy(to + 32 * t, codes, 32);
+        } else {
+          for (int g = 0; g < 8; ++g) __builtin_memcpy(to + 4 * (g * T + t), codes + 4 * g, 4);
+        }
+        const int32_t halves[2] = {byte_sum(codes), byte_sum(codes + 16)};
+        __builtin_memcpy(to + 32 * T + 4 * t, &scale, 4);
+        for (int h = 0; h < in.halves; ++h) {
+          const int32_t total = in.halves == 2 ? halves[h] : halves[0] + halves[1];
+          const int32_t start = -in.zero * total;
+          const float shift = scale * float(total);
+          uint8_t* at = to + 36 * T + 4 * (h * T + t);
+          if (in.min) __builtin_memcpy(at, &shift, 4);
+          else __builtin_memcpy(at, &start, 4);
+        }
       }
     }
   }

@@ -174,6 +174,36 @@ inline float largest_lane(Lanes x) {
   const __m128 t = _mm_max_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_max_ss(t, _mm_shuffle_ps(t, t, 1)));
 }
+// By their bits: NaN is larger than infinity, and that than all else.
+inline __m256 larger_bits(__m256 a, __m256 b) {
+  return _mm256_castsi256_ps(_mm256_max_epu32(_mm256_castps_si256(a), _mm256_castps_si256(b)));
+}
+inline Lanes larger_magnitude(Lanes x, Lanes y) {
+  const Lanes a = magnitude(x), b = magnitude(y);
+  return {larger_bits(a.a, b.a), larger_bits(a.b, b.b)};
+}
+// Lane i: the largest of v[i], which are magnitudes; of sixteen.
+inline Lanes largest_of_each(const Lanes* v) {
+  __m256 twos[8], fours[4], eights[2];
+  for (int i = 0; i < 8; ++i) {
+    const __m256 a = larger_bits(v[2 * i].a, v[2 * i].b), b = larger_bits(v[2 * i + 1].a, v[2 * i + 1].b);
+    twos[i] = larger_bits(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m256d a = _mm256_castps_pd(twos[2 * i]), b = _mm256_castps_pd(twos[2 * i + 1]);
+    fours[i] = larger_bits(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+  }
+  for (int i = 0; i < 2; ++i) {
+    const __m256 a = fours[2 * i], b = fours[2 * i + 1];
+    eights[i] = larger_bits(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  }
+  return {eights[0], eights[1]};
+}
+inline int32_t byte_sum(const int8_t* p) {  // of sixteen
+  const __m128i bytes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(char(0x80)));
+  const __m128i s = _mm_sad_epu8(bytes, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_unpackhi_epi64(s, s))) - 16 * 128;
+}
 inline Lanes set_from(const uint8_t* p) {
   float f;
   __builtin_memcpy(&f, p, 4);
@@ -182,10 +212,12 @@ inline Lanes set_from(const uint8_t* p) {
 // Nearest integers of x * inverse, halves to even.
 inline void to_bytes(Lanes x, float inverse, int8_t* out) {
   const Lanes shifted = fma(x, set(inverse), set(12582912.0f));
-  int32_t bits[16];
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bits), _mm256_castps_si256(shifted.a));
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(bits + 8), _mm256_castps_si256(shifted.b));
-  for (int i = 0; i < 16; ++i) out[i] = int8_t(bits[i]);
+  const __m256i byte = _mm256_set1_epi32(0xFF);
+  const __m256i words = _mm256_packs_epi32(_mm256_and_si256(_mm256_castps_si256(shifted.a), byte),
+                                           _mm256_and_si256(_mm256_castps_si256(shifted.b), byte));
+  const __m256i bytes = _mm256_packus_epi16(words, words);  // 0-3 8-11 . . 4-7 12-15 . .
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 0, 4, 1, 5);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(bytes, order)));
 }
 
 constexpr int kSignedCodes = -1;

@@ -59,6 +59,33 @@ inline float any_value(Bytes c) { return float(_mm512_cvtsi512_si32(c.v)); }
 // --- integer products (body/strips.h) -------------------------------------------------------------------------------
 inline Lanes magnitude(Lanes a) { return {_mm512_abs_ps(a.v)}; }
 inline float largest_lane(Lanes a) { return _mm512_reduce_max_ps(a.v); }
+// By their bits: NaN is larger than infinity, and that than all else.
+inline Lanes larger_bits(Lanes a, Lanes b) {
+  return {_mm512_castsi512_ps(_mm512_max_epu32(_mm512_castps_si512(a.v), _mm512_castps_si512(b.v)))};
+}
+inline Lanes larger_magnitude(Lanes a, Lanes b) { return larger_bits(magnitude(a), magnitude(b)); }
+// Lane i: the largest of v[i], which are magnitudes; of sixteen.
+inline Lanes largest_of_each(const Lanes* v) {
+  Lanes twos[8], fours[4], eights[2];
+  for (int i = 0; i < 8; ++i) {
+    const __m512 a = v[2 * i].v, b = v[2 * i + 1].v;
+    twos[i] = larger_bits({_mm512_unpacklo_ps(a, b)}, {_mm512_unpackhi_ps(a, b)});
+  }
+  for (int i = 0; i < 4; ++i) {
+    const __m512d a = _mm512_castps_pd(twos[2 * i].v), b = _mm512_castps_pd(twos[2 * i + 1].v);
+    fours[i] = larger_bits({_mm512_castpd_ps(_mm512_unpacklo_pd(a, b))}, {_mm512_castpd_ps(_mm512_unpackhi_pd(a, b))});
+  }
+  const auto across = [](Lanes a, Lanes b) {
+    return larger_bits({_mm512_shuffle_f32x4(a.v, b.v, 0x88)}, {_mm512_shuffle_f32x4(a.v, b.v, 0xDD)});
+  };
+  for (int i = 0; i < 2; ++i) eights[i] = across(fours[2 * i], fours[2 * i + 1]);
+  return across(eights[0], eights[1]);
+}
+inline int32_t byte_sum(const int8_t* p) {  // of sixteen
+  const __m128i bytes = _mm_xor_si128(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_set1_epi8(char(0x80)));
+  const __m128i s = _mm_sad_epu8(bytes, _mm_setzero_si128());
+  return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_unpackhi_epi64(s, s))) - 16 * 128;
+}
 inline Lanes set_from(const uint8_t* p) {
   float f;
   __builtin_memcpy(&f, p, 4);

@@ -165,6 +165,23 @@ inline void interleave_pairs(const uint16_t* a, const uint16_t* b, uint32_t* out
 // --- integer products (body/strips.h) -------------------------------------------------------------------------------
 inline Lanes magnitude(Lanes x) { return {vabsq_f32(x.a), vabsq_f32(x.b), vabsq_f32(x.c), vabsq_f32(x.d)}; }
 inline float largest_lane(Lanes x) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(x.a, x.b), vmaxq_f32(x.c, x.d))); }
+// By their bits: NaN is larger than infinity, and that than all else.
+inline uint32x4_t larger_magnitude(float32x4_t x, float32x4_t y) {
+  return vmaxq_u32(vreinterpretq_u32_f32(vabsq_f32(x)), vreinterpretq_u32_f32(vabsq_f32(y)));
+}
+inline Lanes larger_magnitude(Lanes x, Lanes y) {
+  return {vreinterpretq_f32_u32(larger_magnitude(x.a, y.a)), vreinterpretq_f32_u32(larger_magnitude(x.b, y.b)),
+          vreinterpretq_f32_u32(larger_magnitude(x.c, y.c)), vreinterpretq_f32_u32(larger_magnitude(x.d, y.d))};
+}
+// Lane i: the largest of v[i], which are magnitudes; of sixteen.
+inline Lanes largest_of_each(const Lanes* v) {
+  const auto one = [](Lanes x) { return vmaxq_u32(larger_magnitude(x.a, x.b), larger_magnitude(x.c, x.d)); };
+  const auto four = [&](const Lanes* x) {
+    return vreinterpretq_f32_u32(vpmaxq_u32(vpmaxq_u32(one(x[0]), one(x[1])), vpmaxq_u32(one(x[2]), one(x[3]))));
+  };
+  return {four(v), four(v + 4), four(v + 8), four(v + 12)};
+}
+inline int32_t byte_sum(const int8_t* p) { return vaddlvq_s8(vld1q_s8(p)); }  // of sixteen
 inline Lanes set_from(const uint8_t* p) {
   float f;
   __builtin_memcpy(&f, p, 4);

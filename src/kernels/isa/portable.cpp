@@ -165,6 +165,27 @@ inline float largest_lane(const Lanes& a) {
   for (float v : a.v) m = v > m ? v : m;
   return m;
 }
+// By their bits: NaN is larger than infinity, and that than all else.
+inline uint32_t larger_bits(uint32_t a, uint32_t b) { return a > b ? a : b; }
+inline uint32_t magnitude_bits(float x) { return __builtin_bit_cast(uint32_t, __builtin_fabsf(x)); }
+inline Lanes larger_magnitude(const Lanes& a, const Lanes& b) {
+  return each(a, b, [](float x, float y) { return __builtin_bit_cast(float, larger_bits(magnitude_bits(x), magnitude_bits(y))); });
+}
+// Lane i: the largest of v[i], which are magnitudes; of sixteen.
+inline Lanes largest_of_each(const Lanes* v) {
+  Lanes r;
+  for (int i = 0; i < 16; ++i) {
+    uint32_t most = 0;
+    for (float x : v[i].v) most = larger_bits(most, magnitude_bits(x));
+    r.v[i] = __builtin_bit_cast(float, most);
+  }
+  return r;
+}
+inline int32_t byte_sum(const int8_t* p) {  // of sixteen
+  int32_t sum = 0;
+  for (int i = 0; i < 16; ++i) sum += p[i];
+  return sum;
+}
 inline Lanes set_from(const uint8_t* p) {
   float f;
   __builtin_memcpy(&f, p, 4);
