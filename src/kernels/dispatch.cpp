@@ -93,7 +93,7 @@ bool same_products(const KernelTable& a, const KernelTable& b) {
     AlignedVector<std::byte> w(std::size_t(blocks * type.bytes));
     for (std::size_t j = 0; j < w.size(); ++j) w.data()[j] = std::byte(j * 7 % 60);  // as halves: finite
     AlignedVector<std::byte> bytes(std::size_t(kTokens * kCols / 32 * (36 + 4 * type.halves)));
-    const StripInput in{x.data(), kTokens, kCols, kCols, type.zero, type.halves, type.min, false, bytes.data()};
+    const StripInput in{x.data(), nullptr, kTokens, kCols, kCols, type.zero, type.halves, type.min, false, bytes.data()};
     std::vector<float> y[2];
     for (const KernelTable* t : {&a, &b}) {
       std::vector<float>& out = y[t == &b];

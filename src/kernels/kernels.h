@@ -45,6 +45,7 @@ void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_
 
 // Several products at once, so that small ones share a fork-join (experts, q/k/v, gate and up). Each as matmul().
 // With `up` (of w's shape): y = silu(x w^T) * (x up^T), silu(z) = z / (1 + exp(-z)), and no bias.
+// With `rows`: row rows[i] of x stands for row i.
 struct Product {
   Matrix w;
   const float* x;
@@ -53,6 +54,7 @@ struct Product {
   int64_t ldy;
   const float* bias = nullptr;
   Matrix up = {};
+  const int32_t* rows = nullptr;
 };
 void matmul(ThreadPool& pool, std::span<const Product> products);
 // How p is multiplied.

@@ -67,8 +67,45 @@ class Units {
   int64_t products_ = 0;
 };
 
+// Lays x of the products that name its rows side by side, once where several name the same.
+void gather_rows(ThreadPool& pool, std::span<Product> products) {
+  thread_local AlignedVector<float> gathered;
+  const auto each = [&](auto&& f) {
+    const Product* before = nullptr;
+    std::size_t at = 0, size = 0;
+    for (Product& p : products) {
+      if (p.rows == nullptr) continue;
+      const bool same = before != nullptr && before->rows == p.rows && before->m == p.m && before->w.cols == p.w.cols;
+      if (!same) at += size, size = std::size_t(p.m * p.w.cols);
+      f(p, at, same), before = &p;
+    }
+    return at + size;
+  };
+  const std::size_t floats = each([](Product&, std::size_t, bool) {});
+  if (floats == 0) return;
+  if (gathered.size() < floats) gathered.resize(floats);
+  each([&](Product& p, std::size_t at, bool same) {
+    float* const to = gathered.data() + at;
+    const Product from = p;
+    if (!same) {
+      pool.split(p.m, std::max<int64_t>(1, kSmall / p.w.cols), [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i)
+          std::copy_n(from.x + from.rows[i] * from.ldx, from.w.cols, to + i * from.w.cols);
+      });
+    }
+    p.x = to, p.ldx = p.w.cols;
+  });
+  for (Product& p : products) p.rows = nullptr;
+}
+
 void matmul_exact(ThreadPool& pool, std::span<const Product> products) {
   const kernels::KernelTable& table = kernels::table();
+  if (std::any_of(products.begin(), products.end(), [](const Product& p) { return p.rows != nullptr; })) {
+    thread_local std::vector<Product> plain;
+    plain.assign(products.begin(), products.end());
+    gather_rows(pool, plain);
+    return matmul_exact(pool, plain);
+  }
   thread_local std::vector<MatmulTask> tasks;
   tasks.clear();
   int64_t work = 0, rows = 0, most = 0, floats = 0;
@@ -117,10 +154,10 @@ class RoundedInputs {
   std::size_t add(const Product& p) {
     const StripType type = p.w.packed != nullptr ? strip_type(p.w) : StripType{};
     const bool pairs = arithmetic(p.w) == Profile::kBf16;
-    const StripInput in{p.x, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
+    const StripInput in{p.x, p.rows, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
-      if (k.x == in.x && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&
+      if (k.x == in.x && k.rows == in.rows && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&
           k.halves == in.halves && k.min == in.min && k.pairs == in.pairs)
         return i;
     }
@@ -266,8 +303,8 @@ void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
   plain.clear();
   float* at = ups.data();
   for (const Product& p : products) {
-    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy});
-    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows});
+    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy, nullptr, {}, p.rows});
+    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows, nullptr, {}, p.rows});
     at += p.m * p.w.rows;
   }
   matmul_joined(pool, plain);

@@ -31,7 +31,8 @@ struct MatmulTask {
 
 // x of a product as it is multiplied: rounded to bytes, in the layout of body/strips.h, or to BF16.
 struct StripInput {
-  const float* x;  // [m, cols], stride ldx; beyond cols, up to a multiple of 32: zeros
+  const float* x;       // [m, cols], stride ldx; beyond cols, up to a multiple of 32: zeros
+  const int32_t* rows;  // of x; null: as they stand
   int64_t m, ldx, cols;
   int zero, halves;  // of the type of W
   bool min;

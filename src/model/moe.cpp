@@ -2,7 +2,6 @@
 // a step.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <numeric>
 
@@ -118,26 +117,22 @@ class MixtureOfExperts final : public FeedForward {
       for (const ExpertChoice& choice : choices) step.experts->push_back(choice.expert);
     }
 
-    // Slots sorted by expert: slot s of the gathered rows is choice number slot[s].
+    // Slots sorted by expert: place[i] is the slot of choice i, and row_of[slot] the row that chose.
     std::vector<int64_t>&first = scratch.first, &next = scratch.next, &place = scratch.place;
     first.assign(std::size_t(n) + 1, 0), place.resize(choices.size());
     for (const ExpertChoice& choice : choices) ++first[std::size_t(choice.expert) + 1];
     for (std::size_t e = 0; e < std::size_t(n); ++e) first[e + 1] += first[e];
     next.assign(first.begin(), first.end() - 1);
-    for (std::size_t i = 0; i < choices.size(); ++i) place[i] = next[std::size_t(choices[i].expert)]++;
+    std::vector<int32_t>& row_of = scratch.slot_rows;
+    row_of.resize(choices.size());
+    for (std::size_t i = 0; i < choices.size(); ++i) {
+      place[i] = next[std::size_t(choices[i].expert)]++;
+      row_of[std::size_t(place[i])] = int32_t(int64_t(i) / k);
+    }
 
     const int64_t slots = rows * k;
-    float* gathered = scratch.get(scratch.b, slots * hidden);
     float* gates = scratch.get(scratch.c, slots * width + rows * shared_width);
     float* outs = scratch.get(scratch.e, (slots + rows) * hidden);
-    {
-      const auto scope = step.timed("gathering of x");
-      step.pool.split(rows, 8, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin * k; i < end * k; ++i)
-          std::memcpy(gathered + place[std::size_t(i)] * hidden, x + i / k * hidden,
-                      std::size_t(hidden) * sizeof(float));
-      });
-    }
 
     std::vector<Product>& products = scratch.products;
     products.clear();
@@ -146,11 +141,11 @@ class MixtureOfExperts final : public FeedForward {
         if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0)
           f(experts[std::size_t(e)], first[std::size_t(e)], m);
     };
-    const auto gated = [&](const Expert& e, const float* in, int64_t m, float* out) {
-      products.push_back({e.gate_proj, in, m, hidden, out, e.gate_proj.rows, nullptr, e.up_proj});
+    const auto gated = [&](const Expert& e, const int32_t* of, int64_t m, float* out) {
+      products.push_back({e.gate_proj, x, m, hidden, out, e.gate_proj.rows, nullptr, e.up_proj, of});
     };
-    each([&](const Expert& e, int64_t at, int64_t m) { gated(e, gathered + at * hidden, m, gates + at * width); });
-    if (shared_width) gated(shared, x, rows, gates + slots * width);
+    each([&](const Expert& e, int64_t at, int64_t m) { gated(e, row_of.data() + at, m, gates + at * width); });
+    if (shared_width) gated(shared, nullptr, rows, gates + slots * width);
     step.multiply(shared_width ? "experts, shared gate+up" : "experts gate+up", products);
     products.clear();
     const auto down = [&](const Expert& e, const float* in, int64_t m, float* out) {

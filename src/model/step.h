@@ -135,6 +135,7 @@ class Scratch {
   std::vector<int64_t> rows;                // of the absorbed form
   std::vector<ExpertChoice> choices;        // [rows, k]
   std::vector<int64_t> first, next, place;  // of the slots: by expert, by expert, by choice
+  std::vector<int32_t> slot_rows;           // of the slots: the row that chose
 };
 
 }  // namespace sonde

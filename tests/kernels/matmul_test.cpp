@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "kernels/common.h"
+#include "kernels/pack.h"
 
 namespace sonde::test {
 namespace {
@@ -140,6 +141,44 @@ TEST_P(Matmul, ManyTokensAndOddShapes) {
     matmul(pool, w.view, &x[std::size_t(i * 1537)], 1, 1537, alone.data(), 101);
     ASSERT_EQ(std::memcmp(alone.data(), &y[std::size_t(i * 101)], alone.size() * 4), 0) << "token " << i;
   }
+}
+
+TEST_P(Matmul, RowsOfXByNumberAreTheSameBitsInEveryForm) {
+  ThreadPool pool(2);
+  const int64_t rows = 40, cols = 512, tokens = 30, ldx = cols + 5;
+  const std::vector<float> x = normals(std::size_t(tokens * ldx), 31);
+  std::vector<int32_t> numbers;
+  for (int32_t i = 0; i < 23; ++i) numbers.push_back((i * 7 + 3) % int32_t(tokens));
+  const int64_t m = int64_t(numbers.size());
+  std::vector<float> laid(std::size_t(m * cols));
+  for (int64_t i = 0; i < m; ++i) std::copy_n(&x[std::size_t(numbers[std::size_t(i)] * ldx)], cols, &laid[std::size_t(i * cols)]);
+
+  std::vector<OwnedMatrix> stored;
+  for (const char* type : {"F32", "BF16", "F8_E4M3", "Q4_K", "F32", "BF16", "F8_E4M3", "Q4_K"})
+    stored.push_back(random_matrix(*type_by_name(type), rows, cols, 40 + stored.size()));
+  std::vector<Matrix> w;
+  for (const OwnedMatrix& matrix : stored) w.push_back(matrix.view);
+  AlignedVector<std::byte> packed[2];
+  for (const std::size_t i : {std::size_t{3}, std::size_t{7}}) {
+    AlignedVector<std::byte>& bytes = packed[i / 4];
+    bytes.resize(std::size_t(packed_bytes(w[i])));
+    ASSERT_TRUE(pack_rows(pool, w[i], 0, rows, bytes.data()).ok());
+    use_packed(w[i], bytes.data());
+  }
+  for (const std::size_t i : {std::size_t{1}, std::size_t{5}}) w[i].by_pairs = true;
+  for (const std::size_t i : {std::size_t{2}, std::size_t{6}}) w[i].by_values = true;
+
+  // Each form alone and gated, all in one call.
+  std::vector<float> by_number(std::size_t(8 * m * rows)), in_order(by_number.size());
+  std::vector<Product> products, plain;
+  for (std::size_t i = 0; i < 8; ++i) {
+    const Matrix up = i < 4 ? Matrix{} : w[i - 4];
+    const std::size_t at = i * std::size_t(m * rows);
+    products.push_back({w[i], x.data(), m, ldx, &by_number[at], rows, nullptr, up, numbers.data()});
+    plain.push_back({w[i], laid.data(), m, cols, &in_order[at], rows, nullptr, up});
+  }
+  matmul(pool, products), matmul(pool, plain);
+  EXPECT_EQ(std::memcmp(by_number.data(), in_order.data(), by_number.size() * 4), 0);
 }
 
 TEST_P(Matmul, ZerosAndNonFiniteValuesStayInTheirPlace) {

@@ -20,6 +20,10 @@ constexpr int64_t run_bytes(int64_t tokens, int halves) { return tokens * (36 + 
 SONDE_INLINE int64_t tile_count(int64_t m) { return m <= kStripAlone ? 1 : (m + kStripTokens - 1) / kStripTokens; }
 SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_count(m); }
 
+SONDE_INLINE const float* row_of(const StripInput& in, int64_t i) {
+  return in.x + (in.rows == nullptr ? i : in.rows[i]) * in.ldx;
+}
+
 struct Run { Lanes a, b; };
 // The first n of 32 values, then zeros; n may be more.
 SONDE_INLINE Run load_run(const float* x, int64_t n) {
@@ -44,7 +48,7 @@ SONDE_INLINE void round_tile(const StripInput& in, int64_t first, int64_t T, uin
   for (int64_t k = 0; k < in.cols; k += 16 * 32, out += 16 * run) {
     const int64_t cols = in.cols - k < 16 * 32 ? in.cols - k : 16 * 32, runs = (cols + 31) / 32;
     for (int64_t t = 0; t < T; ++t) {
-      const float* const x = in.x + (first + t) * in.ldx + k;
+      const float* const x = row_of(in, first + t) + k;
       Lanes largest[16];
       for (int64_t r = 0; r < runs; ++r) {
         const Run values = load_run(x + 32 * r, cols - 32 * r);
