@@ -90,6 +90,44 @@ TEST_P(AttentionBf16, SameBitsAloneTogetherAndForAnyThreadsAndPages) {
   }
 }
 
+// How a product is made depends on how many queries share a key head; what a query gets does not.
+TEST_P(AttentionBf16, SameBitsForAnyNumberOfHeads) {
+  ThreadPool pool(2);
+  constexpr int64_t kMost = 100, kTokens = 530;
+  const std::vector<int64_t> lengths{1, 2, 63, 64, 255, 256, 257, 300, 301, 529, 530};
+  const auto shape = [](int kind, int64_t heads) {
+    AttentionShape s = kind == 0   ? latent(heads, 512, 64, 32)
+                       : kind == 1 ? latent(heads, 96, 32, 7)
+                                   : grouped(heads, 1, 128, 32);
+    s.type = bf16();
+    return s;
+  };
+  for (int kind : {0, 1, 2}) {
+    const AttentionShape all = shape(kind, kMost);
+    const std::vector<float> records = normals(std::size_t(kTokens * all.record), 50);
+    const std::vector<float> q = queries(all, int64_t(lengths.size()), 51);
+    const std::vector<float> truth = attend(pool, Cache(all, kTokens, records), q, lengths);
+    const std::size_t rows = lengths.size(), width = std::size_t(all.key_dim), result = std::size_t(all.value_dim);
+    for (std::size_t heads : {1, 5, 8, 11, 12, 13, 16, 17, 24, 27, 28, 31, 32, 48, 96}) {
+      std::vector<float> some;  // the first heads of each row
+      for (std::size_t i = 0; i < rows; ++i) {
+        const auto row = q.begin() + std::ptrdiff_t(i * kMost * width);
+        some.insert(some.end(), row, row + std::ptrdiff_t(heads * width));
+      }
+      const Cache cache(shape(kind, int64_t(heads)), kTokens, records);
+      const std::vector<float> out = attend(pool, cache, some, lengths);
+      for (std::size_t i = 0; i < rows; ++i) {
+        const float* const row = &some[i * heads * width];
+        const std::vector<float> alone = attend(pool, cache, {row, row + heads * width}, {lengths[i]});
+        ASSERT_EQ(std::memcmp(&out[i * heads * result], &truth[i * kMost * result], heads * result * 4), 0)
+            << "kind " << kind << ", " << heads << " heads, length " << lengths[i];
+        ASSERT_EQ(std::memcmp(alone.data(), &truth[i * kMost * result], heads * result * 4), 0)
+            << "kind " << kind << ", " << heads << " heads, length " << lengths[i] << ", alone";
+      }
+    }
+  }
+}
+
 TEST_P(AttentionBf16, RowsOfSeveralSequences) {
   for (int threads : {1, 2, 5}) {
     ThreadPool pool(threads);

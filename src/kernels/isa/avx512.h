@@ -30,6 +30,7 @@ inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affi
 // Pairs of BF16 as pairs of floats.
 constexpr int kPairQueries = 12, kPairVectors = 2;  // 24 accumulators, 4 + 2 operands
 
+struct Direct { static constexpr bool kUsed = false; };
 struct Pair { float first, second; };
 struct Wide { Lanes first, second; };
 

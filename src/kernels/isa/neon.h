@@ -108,6 +108,7 @@ inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affi
 // Pairs of BF16 as pairs of floats.
 constexpr int kPairQueries = 4, kPairVectors = 1;  // 16 accumulators, 8 + 1 operands
 
+struct Direct { static constexpr bool kUsed = false; };
 struct Pair { float first, second; };
 struct Wide { Lanes first, second; };
 struct Splat { float32x2_t both; };  // stands for all lanes

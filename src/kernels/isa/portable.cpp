@@ -98,6 +98,7 @@ inline Lanes high_lanes(quant::SONDE_ISA::UCodes q, const quant::SONDE_ISA::Affi
 // Pairs of BF16 as pairs of floats.
 constexpr int kPairQueries = 2, kPairVectors = 1;
 
+struct Direct { static constexpr bool kUsed = false; };
 struct Pair { float first, second; };
 struct Wide { Lanes first, second; };
 

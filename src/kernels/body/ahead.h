@@ -1,0 +1,45 @@
+// Calling for memory ahead of the arithmetic.
+#pragma once
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+// Lines of rows that will be needed, in the order in which they are read: a few are called for in each step of the
+// arithmetic, so that memory works meanwhile.
+struct Ahead {
+  struct Part {
+    const uint16_t* const* rows;
+    int64_t count, first, end;  // of rows; columns
+  };
+  static constexpr int kMost = 16;  // parts beyond come when they are read
+  Part parts[kMost];
+  int part_count = 0, part = 0;
+  int64_t row = 0, at = 0;
+  int64_t lines = 0;  // a step
+
+  // The lines of the part.
+  SONDE_INLINE int64_t add(const Part& p) {
+    if (part_count == kMost || p.count <= 0) return 0;
+    if (part_count == 0) at = p.first;
+    parts[part_count++] = p;
+    return p.count * ((p.end - p.first + 31) / 32);
+  }
+  SONDE_INLINE void spread(int64_t count, int64_t steps) { lines = steps > 0 ? (count + steps - 1) / steps : 0; }
+};
+SONDE_INLINE void call_lines(Ahead& a, int64_t lines) {
+  while (lines > 0 && a.part < a.part_count) {
+    const Ahead::Part& p = a.parts[a.part];
+    const uint16_t* const row = p.rows[a.row];
+    int64_t at = a.at;
+    for (; lines > 0 && at < p.end; --lines, at += 32) __builtin_prefetch(row + at, 0, 2);
+    a.at = at;
+    if (at < p.end) return;
+    a.at = p.first;
+    if (++a.row < p.count) continue;
+    a.row = 0;
+    if (++a.part < a.part_count) a.at = a.parts[a.part].first;
+  }
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
