@@ -1,6 +1,8 @@
 #include "base/memory.h"
 
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -48,6 +50,12 @@ int64_t memory_available() {
     free = std::min(free, limit - kilobytes("/proc/self/status", "VmSize"));
   }
   return std::max<int64_t>(0, free);
+}
+
+void prefer_huge_pages(void* memory, std::size_t bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(memory), page = std::uintptr_t(::sysconf(_SC_PAGESIZE));
+  const std::uintptr_t first = (address + page - 1) / page * page, end = (address + bytes) / page * page;
+  if (first < end) ::madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
 }
 
 int64_t peak_resident() { return kilobytes("/proc/self/status", "VmHWM"); }

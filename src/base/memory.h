@@ -17,7 +17,11 @@ int64_t memory_available();
 int64_t peak_resident();
 int64_t resident();
 
+// Asks for huge pages for memory that is about to be touched; only ever a hint.
+void prefer_huge_pages(void* memory, std::size_t bytes);
+
 inline constexpr std::size_t kAlignment = 64;  // one cache line, one AVX-512 register
+inline constexpr std::size_t kManyBytes = std::size_t{4} << 20;  // from here on a vector asks for huge pages
 
 template <class T>
 struct AlignedAllocator {
@@ -25,7 +29,11 @@ struct AlignedAllocator {
   AlignedAllocator() = default;
   template <class U>
   AlignedAllocator(const AlignedAllocator<U>&) {}
-  T* allocate(std::size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t{kAlignment})); }
+  T* allocate(std::size_t n) {
+    void* const memory = ::operator new(n * sizeof(T), std::align_val_t{kAlignment});
+    if (n * sizeof(T) >= kManyBytes) prefer_huge_pages(memory, n * sizeof(T));
+    return static_cast<T*>(memory);
+  }
   void deallocate(T* p, std::size_t) { ::operator delete(p, std::align_val_t{kAlignment}); }
   template <class U>
   bool operator==(const AlignedAllocator<U>&) const { return true; }

@@ -1,7 +1,5 @@
 #include "kernels/peaks.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -66,10 +64,6 @@ Peaks measure_peaks(ThreadPool& pool, double seconds) {
   constexpr int64_t kParts = 64;
   const int64_t bytes = std::clamp<int64_t>(memory_available() / 8, int64_t{16} << 20, int64_t{512} << 20);
   AlignedVector<float> buffer;
-  buffer.reserve(std::size_t(bytes / 4));
-  const auto address = reinterpret_cast<uintptr_t>(buffer.data());
-  const uintptr_t page = (address + 4095) / 4096 * 4096;
-  ::madvise(reinterpret_cast<void*>(page), std::size_t(bytes) - (page - address), MADV_HUGEPAGE);  // as weights lie
   buffer.resize(std::size_t(bytes / 4), 1.0f);
   const int64_t part = int64_t(buffer.size()) / kParts;
   int64_t turn = 0;
