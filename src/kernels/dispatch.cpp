@@ -1,4 +1,5 @@
 // Chooses the instruction set.
+#include <bit>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -21,7 +22,7 @@ const KernelTable& avx512_bf16_table() {
     KernelTable t = cpu_features().avx512_vnni ? avx512_vnni_table() : avx512_table();
     t.name = "avx512_bf16";
     t.attention_segment = bf16_attention_segment, t.segment_scratch = bf16_segment_scratch;
-    t.round_pairs = bf16_round_pairs, t.pairs = bf16_pairs;
+    t.pair_parts = bf16_pair_parts, t.round_pairs = bf16_round_pairs, t.pairs = bf16_pairs;
     t.bf16_burst = bf16_dot_burst;
     return t;
   }();
@@ -34,7 +35,7 @@ const KernelTable* amx_if_it_works() {
     const CpuFeatures& f = cpu_features();
     if (!f.amx_int8 || !f.avx512_vnni) return nullptr;
     const KernelTable& vectors = f.avx512_bf16 ? avx512_bf16_table() : avx512_vnni_table();
-    const KernelTable& tiles = amx_table(vectors);
+    const KernelTable& tiles = amx_table(vectors, f.amx_bf16);
     // First where an instruction that the machine refuses after all does no harm.
     const auto same = [&] { return same_products(vectors, tiles); };
     return survives(same) && same() ? &tiles : nullptr;
@@ -77,12 +78,38 @@ const KernelTable*& current() {
   return chosen;
 }
 
+// Pairs of BF16 whose sums fill the 24 bits of a float and no more, so that every order of adding gives them exactly:
+// whole tiles, a part of one in rows, columns and tokens.
+bool right_pairs(const KernelTable& t) {
+  constexpr int64_t kRows = 53, kCols = 95, kTokens = 33;
+  const auto value = [](int64_t i) { return int(i * 89 % 511) - 255; };
+  std::vector<float> x(kTokens * kCols), y(kTokens * kRows);
+  std::vector<uint16_t> w(kRows * kCols);
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(value(int64_t(i) + 7));
+  for (std::size_t i = 0; i < w.size(); ++i) w[i] = uint16_t(std::bit_cast<uint32_t>(float(value(int64_t(i)))) >> 16);
+  AlignedVector<std::byte> rounded((kTokens + (kTokens - 1) / 16) * ((kCols + 31) / 32) * 64);
+  const StripInput in{x.data(), nullptr, kTokens, kCols, kCols, 0, 1, false, true, rounded.data()};
+  t.round_pairs(in, 0, t.pair_parts(in));
+  t.pairs({reinterpret_cast<const std::byte*>(w.data()), kRows, kCols, 2 * kCols, rounded.data(), kTokens, y.data(), kRows, nullptr}, 0, kRows);
+  for (int64_t i = 0; i < kTokens; ++i) {
+    for (int64_t r = 0; r < kRows; ++r) {
+      int sum = 0;
+      for (int64_t k = 0; k < kCols; ++k) sum += value(i * kCols + k + 7) * value(r * kCols + k);
+      if (y[std::size_t(i * kRows + r)] != float(sum)) return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 const KernelTable& table() { return *current(); }
 void use_table(const KernelTable& table) { current() = &table; }
 
 bool same_products(const KernelTable& a, const KernelTable& b) {
+  for (const KernelTable* t : {&a, &b}) {
+    if (t->pairs != nullptr && !right_pairs(*t)) return false;
+  }
   constexpr int64_t kTokens = 17, kCols = 256;
   std::vector<float> x(kTokens * kCols);
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(i * 37 % 251) - 125;

@@ -16,7 +16,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(${isa}/avx512.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512}")
   set_source_files_properties(${isa}/avx512_vnni.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512};-mavx512vnni")
   set_source_files_properties(${isa}/avx512_bf16.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512};-mavx512bf16")
-  set_source_files_properties(${isa}/amx.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512};-mavx512vnni;-mamx-tile;-mamx-int8")
+  set_source_files_properties(${isa}/amx.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512};-mavx512vnni;-mamx-tile;-mamx-int8;-mamx-bf16")
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")  # gcc 12's own intrinsics read a value they leave undefined on purpose
     set_property(SOURCE ${isa}/avx512.cpp ${isa}/avx512_vnni.cpp ${isa}/avx512_bf16.cpp ${isa}/amx.cpp APPEND PROPERTY COMPILE_OPTIONS -Wno-uninitialized -Wno-maybe-uninitialized)
   endif()

@@ -173,7 +173,7 @@ class RoundedInputs {
     Units tiles(int64_t(inputs_.size()));
     int64_t bytes = 0, values = 0;
     for (std::size_t i = 0; i < inputs_.size(); ++i) {
-      tiles.set(int64_t(i), inputs_[i].pairs ? inputs_[i].m : table.tile_count(inputs_[i].m));
+      tiles.set(int64_t(i), inputs_[i].pairs ? table.pair_parts(inputs_[i]) : table.tile_count(inputs_[i].m));
       values += inputs_[i].m * inputs_[i].cols, bytes += bytes_of(inputs_[i]);
     }
     if (int64_t(bytes_.size()) < bytes) bytes_.resize(std::size_t(bytes));
@@ -191,7 +191,9 @@ class RoundedInputs {
 
  private:
   static int64_t bytes_of(const StripInput& in) {
-    return (in.m * ((in.cols + 31) / 32) * (in.pairs ? 64 : 36 + 4 * in.halves) + 63) / 64 * 64;
+    const int64_t runs = (in.cols + 31) / 32;
+    if (in.pairs) return (in.m + (in.m - 1) / 16) * runs * 64;
+    return (in.m * runs * (36 + 4 * in.halves) + 63) / 64 * 64;
   }
 
   std::vector<StripInput> inputs_;
@@ -256,7 +258,8 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
       scratch = std::max(scratch, t.grain * panel);
     } else {
       t.strips.x = t.pairs.x = inputs.at(t.input);
-      t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8), 1, 8);
+      const int64_t least = t.pairs.w != nullptr ? 2 : 1;  // two share what is loaded of x
+      t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8) / least * least, least, 8);
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }

@@ -36,8 +36,8 @@ struct StripInput {
   int64_t m, ldx, cols;
   int zero, halves;  // of the type of W
   bool min;
-  bool pairs;      // BF16 instead, for body/pairs.h
-  std::byte* out;  // m * ceil(cols / 32) * (36 + 4 * halves) bytes; of pairs: * 64
+  bool pairs;      // BF16 instead, for body/pairs.h, body/pair_tiles.h
+  std::byte* out;  // m * ceil(cols / 32) * (36 + 4 * halves) bytes; of pairs: (m + (m - 1) / 16) * ceil(cols / 32) * 64
 };
 // y = x W^T + bias, or silu(x W^T) * (x up^T): W and up in strips of the same type.
 struct StripTask {
@@ -68,11 +68,11 @@ struct PanelTask {
   const float* bias;
 };
 
-// y = x W^T + bias over pairs of BF16 (body/pairs.h): W [rows, cols] as stored.
+// y = x W^T + bias over pairs of BF16 (body/pairs.h, body/pair_tiles.h): W [rows, cols] as stored.
 struct PairTask {
   const std::byte* w;
   int64_t rows, cols, row_bytes;
-  const std::byte* x;  // StripInput::out: m * cols rounded up to 32 values
+  const std::byte* x;  // StripInput::out
   int64_t m;
   float* y;
   int64_t ldy;
@@ -111,8 +111,9 @@ struct KernelTable {
   void (*fill_panel)(const MatmulTask& w, int64_t strip, std::byte* out);
   void (*panels)(const PanelTask& task, int64_t begin, int64_t end, std::byte* scratch);  // strips
   // BF16 weights; null: the set has no products of pairs.
-  void (*round_pairs)(const StripInput& in, int64_t begin, int64_t end);     // tokens
-  void (*pairs)(const PairTask& task, int64_t begin, int64_t end);           // rows
+  int64_t (*pair_parts)(const StripInput& in);                            // of x, as round_pairs counts them
+  void (*round_pairs)(const StripInput& in, int64_t begin, int64_t end);  // parts
+  void (*pairs)(const PairTask& task, int64_t begin, int64_t end);        // rows; multiples of 16 but for the last
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats]. same_task: scratch is
@@ -144,15 +145,18 @@ const KernelTable& neon_dotprod_table();
 // AVX-512 BF16: kernels whose products are pairs of BF16.
 void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
 int64_t bf16_segment_scratch(const AttentionShape& shape);
+int64_t bf16_pair_parts(const StripInput& in);
 void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end);
 void bf16_pairs(const PairTask& task, int64_t begin, int64_t end);
 int64_t bf16_dot_burst(int64_t rounds, float* result);
-// AMX: as `fewer`, which also serves products of few tokens, with products in integers by tiles.
-const KernelTable& amx_table(const KernelTable& fewer);
+// AMX: as `fewer`, which also serves products of few tokens, with products in integers by tiles; `pairs`: of BF16, too,
+// for any number of tokens.
+const KernelTable& amx_table(const KernelTable& fewer, bool pairs);
 
 const KernelTable& table();  // the one in use
 void use_table(const KernelTable& table);
-// Whether both give the same bits: a strip of every type, times tokens for more than one tile.
+// Whether both give the same bits: a strip of every type, times tokens for more than one tile. And whether those of them
+// that multiply pairs of BF16 do it rightly, where no sum is rounded.
 bool same_products(const KernelTable& a, const KernelTable& b);
 
 // attention() over BF16 records.

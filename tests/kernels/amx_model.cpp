@@ -32,6 +32,10 @@ struct Tiles {
   static void multiply() {
     test::amx::multiply(Sums, X, W);
   }
+  template <int Sums, int W, int X>
+  static void multiply_pairs() {
+    test::amx::multiply_pairs(Sums, W, X);
+  }
 };
 
 }  // namespace
@@ -39,12 +43,15 @@ struct Tiles {
 
 // (after Tiles)
 #include "kernels/body/tiles.h"
+// (in this order)
+#include "kernels/body/pair_tiles.h"
 
 namespace sonde::kernels {
 
 const KernelTable& amx_model_table(const KernelTable& fewer) {
   KernelTable& table = amx_model::tile_table(fewer);
   table.name = "amx_model";
+  amx_model::take_pairs(table);
   return table;
 }
 

@@ -1,6 +1,8 @@
 #include "kernels/amx_processor.h"
 
 #include <atomic>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 namespace sonde::test::amx {
@@ -22,6 +24,24 @@ void expect(bool right, const char* otherwise) {
 int rows(int n) { return cpu.shapes.rows[n]; }
 int row_bytes(int n) { return cpu.shapes.row_bytes[n]; }
 void expect_tile(int n) { expect(cpu.holds && rows(n) > 0, "a tile without a shape"); }
+
+void expect_product(int sums, int a, int b) {
+  expect_tile(sums), expect_tile(a), expect_tile(b);
+  expect(sums != a && sums != b && a != b, "tiles of a product must differ");
+  expect(rows(sums) == rows(a) && row_bytes(a) == 4 * rows(b) && row_bytes(b) == row_bytes(sums),
+         "shapes of a product that do not match");
+}
+
+// Denormal inputs count as zeros, and denormal results become zeros.
+inline float flushed(float x) { return std::abs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+
+void split_pairs(const uint8_t (&row)[64], float (&first)[16], float (&second)[16]) {
+  for (int i = 0; i < 16; ++i) {
+    uint32_t both;
+    std::memcpy(&both, row + 4 * i, 4);
+    first[i] = flushed(std::bit_cast<float>(both << 16)), second[i] = flushed(std::bit_cast<float>(both & 0xFFFF0000));
+  }
+}
 
 }  // namespace
 
@@ -66,21 +86,40 @@ void store(int tile, void* p, int64_t stride) {
   }
 }
 
-void multiply(int sums, int x, int w) {
-  expect_tile(sums), expect_tile(x), expect_tile(w);
-  expect(sums != x && sums != w && x != w, "tiles of a product must differ");
-  expect(rows(sums) == rows(x) && row_bytes(x) == 4 * rows(w) && row_bytes(w) == row_bytes(sums),
-         "shapes of a product that do not match");
+void multiply(int sums, int a, int b) {
+  expect_product(sums, a, b);
   const int columns = row_bytes(sums) / 4;
   for (int m = 0; m < rows(sums); ++m) {
     int32_t row[16];
     std::memcpy(row, cpu.tiles[sums][m], sizeof row);
-    for (int k = 0; k < rows(w); ++k) {
+    for (int k = 0; k < rows(b); ++k) {
       for (int n = 0; n < columns; ++n) {
-        for (int j = 0; j < 4; ++j) row[n] += int8_t(cpu.tiles[x][m][4 * k + j]) * int8_t(cpu.tiles[w][k][4 * n + j]);
+        for (int j = 0; j < 4; ++j) row[n] += int8_t(cpu.tiles[a][m][4 * k + j]) * int8_t(cpu.tiles[b][k][4 * n + j]);
       }
     }
     std::memcpy(cpu.tiles[sums][m], row, sizeof row);
+  }
+}
+
+// The operation of TDPBF16PS in the manual (vol. 2): the first values of all pairs are added up by fused multiply-adds in
+// their order, from zero, and so are the second ones; then first + second, and only that is added to the sum. Rounded to
+// nearest even, MXCSR aside.
+__attribute__((target("fma"))) void multiply_pairs(int sums, int a, int b) {
+  expect_product(sums, a, b);
+  float b_first[16][16], b_second[16][16];
+  for (int k = 0; k < rows(b); ++k) split_pairs(cpu.tiles[b][k], b_first[k], b_second[k]);
+  for (int m = 0; m < rows(sums); ++m) {
+    float a_first[16], a_second[16], first[16] = {}, second[16] = {}, sum[16];
+    split_pairs(cpu.tiles[a][m], a_first, a_second);
+    for (int k = 0; k < rows(b); ++k) {
+      for (int n = 0; n < 16; ++n) {
+        first[n] = flushed(__builtin_fmaf(a_first[k], b_first[k][n], first[n]));
+        second[n] = flushed(__builtin_fmaf(a_second[k], b_second[k][n], second[n]));
+      }
+    }
+    std::memcpy(sum, cpu.tiles[sums][m], sizeof sum);
+    for (int n = 0; n < row_bytes(sums) / 4; ++n) sum[n] = flushed(flushed(sum[n]) + flushed(first[n] + second[n]));
+    std::memcpy(cpu.tiles[sums][m], sum, sizeof sum);
   }
 }
 

@@ -1,5 +1,5 @@
-// A processor's tiles as Intel's manual of instructions describes them (LDTILECFG, TILELOADD, TDPBSSD), in plain C++,
-// one set a thread.
+// A processor's tiles as Intel's manual of instructions describes them (LDTILECFG, TILELOADD, TDPBSSD, TDPBF16PS), in plain
+// C++, one set a thread.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,8 @@ void release();
 void zero(int tile);
 void load(int tile, const void* p, int64_t stride);
 void store(int tile, void* p, int64_t stride);
-void multiply(int sums, int x, int w);  // signed bytes
+void multiply(int sums, int a, int b);        // signed bytes
+void multiply_pairs(int sums, int a, int b);  // of BF16
 
 // What was asked for that a processor refuses; null: nothing.
 const char* fault();

@@ -51,6 +51,8 @@ bool serve(greg_t* registers) {
   int bytes = 5;
   if (opcode == 0x5E && prefix == 3 && mod == 3) {
     multiply(reg, rm, other);
+  } else if (opcode == 0x5C && prefix == 2 && mod == 3) {
+    multiply_pairs(reg, rm, other);
   } else if (opcode == 0x49 && prefix == 3 && mod == 3) {
     zero(reg);
   } else if (opcode == 0x49 && prefix == 0 && p[4] == 0xC0) {

@@ -81,7 +81,7 @@ inline Status choose(std::string_view set) {
     if (set == "amx_trapped" && (f.amx_int8 || f.amx_bf16 || f.amx_refused)) return Error{Code::kUnsupported, "its instructions do not trap", "", "", "", ""};
     if (set == "amx_trapped") amx::serve_instructions();
     const kernels::KernelTable& fewer = kernels::avx512_vnni_table();
-    kernels::use_table(set == "amx_model" ? kernels::amx_model_table(fewer) : kernels::amx_table(fewer));
+    kernels::use_table(set == "amx_model" ? kernels::amx_model_table(fewer) : kernels::amx_table(fewer, true));
     return {};
   }
 #endif

@@ -45,6 +45,7 @@ constexpr KernelTable kTable = {
     .panel_bytes = panel_bytes,
     .fill_panel = fill_panel,
     .panels = multiply_panels,
+    .pair_parts = nullptr,
     .round_pairs = nullptr,
     .pairs = nullptr,
     .attention = attention,

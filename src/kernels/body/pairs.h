@@ -8,6 +8,8 @@ namespace {
 constexpr int kPairRows = 4, kPairTokens = 6;        // 24 accumulators, 6 + 1 operands
 constexpr int64_t kPairGroup = 24 * kPairTokens;     // tokens that pass before the rows of W while the caches hold them
 
+int64_t pair_parts(const StripInput& in) { return in.m; }
+
 // Values [0, n) of one token, then zeros up to a multiple of 32.
 void round_pairs(const StripInput& in, int64_t begin, int64_t end) {
   const int64_t width = rounded_up(in.cols, 32);

@@ -1,4 +1,4 @@
-// AMX: tiles of signed bytes multiplied into tiles of int32, beside AVX-512 with VNNI.
+// AMX: tiles of signed bytes multiplied into tiles of int32, of BF16 into tiles of floats, beside AVX-512 with VNNI.
 #define SONDE_ISA amx
 #include "kernels/isa/avx512.h"
 // (after Lanes)
@@ -32,6 +32,11 @@ struct Tiles {
   static SONDE_INLINE void multiply() {
     __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(X), "i"(W));
   }
+  // Sums += W X, W and X of BF16.
+  template <int Sums, int W, int X>
+  static SONDE_INLINE void multiply_pairs() {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(W), "i"(X));
+  }
 };
 
 }  // namespace
@@ -39,12 +44,16 @@ struct Tiles {
 
 // (after Tiles)
 #include "kernels/body/tiles.h"
+// (in this order)
+#include "kernels/body/pair_tiles.h"
 
 namespace sonde::kernels {
 namespace amx {
 namespace {
 
-int64_t int8_burst(int64_t rounds, float* result) {
+// Products of full tiles into four tiles of sums, in turn.
+template <class F>
+int64_t burst(int64_t rounds, float* result, F&& multiply) {
   TileShapes shapes{};
   shapes.palette = 1;
   for (int i = 0; i < 6; ++i) shapes.rows[i] = 16, shapes.row_bytes[i] = 64;
@@ -54,20 +63,32 @@ int64_t int8_burst(int64_t rounds, float* result) {
   Tiles::zero<0>(), Tiles::zero<1>(), Tiles::zero<2>(), Tiles::zero<3>();
   Tiles::load<4>(data, 64), Tiles::load<5>(data, 64);
   const int64_t products = rounds / 16 + 1;  // four take as long as sixteen rounds by vectors
-  for (int64_t k = 0; k < products; ++k) {
-    Tiles::multiply<0, 4, 5>(), Tiles::multiply<1, 4, 5>(), Tiles::multiply<2, 4, 5>(), Tiles::multiply<3, 4, 5>();
-  }
+  for (int64_t k = 0; k < products; ++k) multiply();
   Tiles::store<0>(data, 64);
   *result = float(data[0][0]);
-  return products * 4 * 16 * 16 * 64 * 2;
+  return products * 4 * 16 * 16 * 2;
+}
+int64_t int8_burst(int64_t rounds, float* result) {
+  const auto multiply = [] {
+    Tiles::multiply<0, 4, 5>(), Tiles::multiply<1, 4, 5>(), Tiles::multiply<2, 4, 5>(), Tiles::multiply<3, 4, 5>();
+  };
+  return burst(rounds, result, multiply) * 64;
+}
+int64_t bf16_burst(int64_t rounds, float* result) {
+  const auto multiply = [] {
+    Tiles::multiply_pairs<0, 4, 5>(), Tiles::multiply_pairs<1, 4, 5>();
+    Tiles::multiply_pairs<2, 4, 5>(), Tiles::multiply_pairs<3, 4, 5>();
+  };
+  return burst(rounds, result, multiply) * 32;
 }
 
 }  // namespace
 }  // namespace amx
 
-const KernelTable& amx_table(const KernelTable& served) {
+const KernelTable& amx_table(const KernelTable& served, bool pairs) {
   KernelTable& table = amx::tile_table(served);
   table.name = "amx", table.int8_burst = amx::int8_burst;
+  if (pairs) amx::take_pairs(table), table.bf16_burst = amx::bf16_burst;
   return table;
 }
 
