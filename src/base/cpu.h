@@ -11,7 +11,7 @@ struct CpuFeatures {
   bool avx512_vnni = false;
   bool avx512_bf16 = false;
   bool amx_int8 = false;     // the processor has it and the system granted tile data
-  bool amx_bf16 = false;
+  bool amx_bf16 = false;     // likewise
   bool amx_refused = false;  // the processor has tiles, the system did not grant their data
   bool neon = false;
   bool neon_dotprod = false;

@@ -39,7 +39,7 @@ void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
 // A matrix with a packed form, or by_values, is multiplied in integers instead (body/strips.h, body/panels.h have the
 // definition): each 32 values of x, and of a row by_values, are rounded to bytes, to 1/254 of their largest magnitude at
 // worst; the same bits for any m, threads and instruction set. With one by_pairs x is rounded to BF16, where the
-// instruction set has products of BF16 pairs (body/pairs.h): the same bits for any m and threads.
+// instruction set has products of BF16 pairs (body/pairs.h, body/pair_tiles.h): the same bits for any m and threads.
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,
             const float* bias = nullptr);
 

@@ -105,7 +105,8 @@ class PairTiles : public KernelSets {
       for (int64_t r = 0; r < rows; ++r) {
         const float sum = definition(w.row(r), &x[std::size_t(i * ldx)], cols);
         ASSERT_TRUE(same(y[std::size_t(i * ldy + r)], biased ? sum + bias[std::size_t(r)] : sum))
-            << y[std::size_t(i * ldy + r)] << ", not " << sum << ": " << rows << "x" << cols << ", m " << m << ", token " << i << ", row " << r;
+            << y[std::size_t(i * ldy + r)] << ", not " << sum << ": " << rows << "x" << cols << ", m " << m << ", token "
+            << i << ", row " << r;
       }
       for (int64_t r = rows; r < ldy; ++r) ASSERT_EQ(y[std::size_t(i * ldy + r)], 7.0f) << "wrote beyond the row";
     }

@@ -1,6 +1,7 @@
 // y = x W^T over pairs of BF16 by matrix tiles: W as it is stored, x rounded to BF16. 32 columns are one product of tiles:
 // W [16 rows][16 pairs] times x [16 pairs][T tokens] gives float [16][T], added to the sums of the columns before, in order.
-// One definition for every number of tokens; other bits than body/pairs.h, which adds the columns in another order.
+// Within 32 columns the even ones are summed, and the odd ones (TDPBF16PS in Intel's manual, vol. 2); denormals count as
+// zeros. One definition for every number of tokens; body/pairs.h adds in another order.
 //
 // x stands in tiles of equally many tokens T, zeros after the last; for every 32 columns [16 pairs][T][2].
 #pragma once
@@ -116,6 +117,7 @@ struct PairBlock {
     for (int64_t k = 0; k < whole; k += 64, x += 64 * tokens) {
       if constexpr (kStreams) {
         const uint8_t* const next = w[0] + (k + kAhead < whole ? k + kAhead : k + kAhead - whole + R * kTile * t.row_bytes);
+#pragma GCC unroll 8
         for (int r = 0; r < R * kTile; ++r) __builtin_prefetch(next + r * t.row_bytes);
       }
       if constexpr (kRest) {
