@@ -29,7 +29,8 @@ struct EngineOptions {
   int64_t context = 0;           // tokens a sequence may hold; 0: as much of the model's own as memory allows
   int max_batch = 8;             // sequences that run at once
   int64_t prefill_chunk = 1024;  // tokens of prompts in one step; rounded up to a multiple of the page size
-  int64_t chunk_beside = 256;    // the same while others are being answered, who wait for the step
+  int64_t chunk_beside = 256;    // the same while others are being answered, who wait for the step; several prompts that are
+                                 // read together take steps as long as the shortest of them, but not below this
   int64_t kv_bytes = 0;          // memory for the cache; 0: planned from what is free
   bool prefix_cache = true;      // reuse pages of equal beginnings
   bool exact = false;            // F32 activations on the weights as stored; else bytes on packed weights, a BF16 cache

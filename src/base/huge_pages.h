@@ -18,16 +18,18 @@ class HugePageMove {
   // of them are moved; parts that follow one another closely count as one.
   explicit HugePageMove(std::vector<std::span<const std::byte>> parts);
 
-  // The next pieces, one for each thread: from then on private memory at the same addresses; whoever reads meanwhile
-  // reads the same bytes. False: nothing is left to do, or the system has no huge pages, or memory would become short.
+  // The next pieces that are in memory, some milliseconds: from then on private memory at the same addresses; whoever
+  // reads meanwhile reads the same bytes. What would come from the disk waits for a later call. False: nothing was found
+  // to do, now or ever, as the system has no huge pages, or memory would become short.
   bool next(ThreadPool& pool);
-  // Bytes that were moved; what lay in huge pages already is not counted.
+  // Bytes that were moved; what lay in huge pages already is not counted (tests).
   int64_t moved() const { return moved_; }
 
  private:
-  std::vector<std::span<const std::byte>> pieces_;
+  std::vector<std::span<const std::byte>> pieces_, now_;  // those left, in no order; of a call
   std::size_t at_ = 0;
   int64_t left_ = 0, moved_ = 0;  // bytes
+  int64_t calls_ = 0;
 };
 
 }  // namespace sonde

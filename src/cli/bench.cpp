@@ -15,8 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr double kLeastSeconds = 0.5;
 
-Error stopped() { return {.code = Code::kCancelled, .what = "stopped"}; }
-
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 }  // namespace
@@ -27,7 +25,7 @@ Result<double> Bench::warm_up() {
   const int64_t more_tokens = std::max<int64_t>(1, 8 * config().n_routed_experts / of);
   SONDE_TRY(const Pages pages, Pages::make(layout(), more_tokens));
   const int64_t layers = config().num_hidden_layers;
-  ProgressLine progress("bringing the weights in", 3 * layers, "parts");
+  ProgressLine progress("bringing the weights in", 2 * layers, "layers");
   const Clock::time_point start = Clock::now();
   const std::vector<int32_t> ids = random_ids(1);
   const SequenceChunk chunk{ids, 0, pages.all(), true, Logits::kLast};
@@ -46,8 +44,10 @@ Result<double> Bench::warm_up() {
   const SequenceChunk rest{more, 0, pages.all(), false, Logits::kNone};
   if (!direct_.model->forward(*direct_.pool, std::span(&rest, 1), out_, nullptr, watched(progress, layers, layers)))
     return stopped();
-  while (direct_.model->move_weights(*direct_.pool)) {
-    progress.update(2 * layers);
+  progress.clear();
+  ProgressLine moving("moving the weights into huge pages", 0, "steps");
+  for (int64_t n = 1; direct_.model->move_weights(*direct_.pool); ++n) {
+    moving.update(n);
     if (Interrupt::requested()) return stopped();
   }
   return seconds;
@@ -116,7 +116,7 @@ Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m, const 
   const bool whole = direct_.model->forward(*direct_.pool, chunks, out_, nullptr, watch);
   m.seconds += since(start);
   direct_.pool->profile(nullptr);
-  return whole ? Status() : stopped();
+  return whole && !Interrupt::requested() ? Status() : stopped();
 }
 
 std::vector<int32_t> Bench::random_ids(int64_t n) {

@@ -58,7 +58,7 @@ Result<std::vector<Bad>> scan(const Checkpoint& checkpoint, ThreadPool& pool) {
         }
       });
       progress.update(done + std::min(begin + slab, blocks) * type.bytes);
-      if (Interrupt::requested()) return Error{.code = Code::kCancelled, .what = "stopped"};
+      if (Interrupt::requested()) return stopped();
     }
     done += static_cast<int64_t>(tensor.bytes.size());
     if (nan + inf > 0) bad.push_back({name, nan, inf, first});

@@ -24,7 +24,6 @@ struct Options {
 
 constexpr int64_t kChunk = 8 * kPageTokens;  // tokens a step: bounds the logits held at once
 
-Error stopped() { return {.code = Code::kCancelled, .what = "stopped"}; }
 
 // What --hidden asks for, gathered over the steps.
 struct Inside {

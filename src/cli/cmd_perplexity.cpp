@@ -134,7 +134,7 @@ Result<int> perplexity(const Options& options) {
                                 Logits::kAll};
       if (!model.forward(*direct.pool, std::span(&chunk, 1), step, nullptr,
                          watched(progress, w * window + start, rows)))
-        return Error{.code = Code::kCancelled, .what = "stopped"};
+        return stopped();
       model.move_weights(*direct.pool);
       direct.pool->split(rows, 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i)
@@ -151,7 +151,7 @@ Result<int> perplexity(const Options& options) {
         if (start + i >= window / 2) second_half.add(nll[size_t(i)]);
       }
       progress.update(w * window + start + rows);
-      if (Interrupt::requested()) return Error{.code = Code::kCancelled, .what = "stopped"};
+      if (Interrupt::requested()) return stopped();
     }
   }
   progress.clear();

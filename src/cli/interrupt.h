@@ -2,6 +2,8 @@
 // within it, with the flag still set, ends the program. Outside, they end the program at once, as everywhere.
 #pragma once
 
+#include "sonde/result.h"
+
 namespace sonde {
 
 class Interrupt {
@@ -14,5 +16,8 @@ class Interrupt {
   static bool requested();
   static void reset();
 };
+
+// What a command ends with then.
+inline Error stopped() { return {.code = Code::kCancelled, .what = "stopped"}; }
 
 }  // namespace sonde

@@ -32,7 +32,9 @@ class Channel {
   // finish_reason: nothing.
   void push(const Event& event);
   bool cancelled() const { return cancelled_.load(std::memory_order_relaxed); }
-  void prompt_read(int64_t tokens) { prompt_read_.store(tokens, std::memory_order_relaxed); }
+  void prompt_read(int64_t tokens) {  // what an interrupted one reads again does not count
+    if (tokens > prompt_read_.load(std::memory_order_relaxed)) prompt_read_.store(tokens, std::memory_order_relaxed);
+  }
 
   // Caller's side.
   void cancel();

@@ -35,7 +35,7 @@ class Drafter {
   void computed(const Scheduler::Work& work, std::span<const float> states);
   // Of `work`'s drafts so many were right; the answer chose another token then, or came to its end.
   void verified(const Scheduler::Work& work, int64_t accepted, bool ended);
-  // The step was given up: its drafts were never judged.
+  // The step was given up: its drafts were never judged and count as not made, but for the time that they took.
   void given_up(const std::vector<Scheduler::Work>& works);
   // The step of the works last proposed took so long.
   void timed(const std::vector<Scheduler::Work>& works, double seconds);

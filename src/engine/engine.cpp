@@ -27,9 +27,12 @@ double seconds(Clock::time_point from, Clock::time_point to) {
 
 class EngineLoop final : public Engine {
  public:
-  EngineLoop(EngineParts parts, EngineOptions options, std::unique_ptr<PagePool> pages, ScheduleOptions schedule)
+  // moves: there is memory for all weights and the whole cache, so that neither need be read from the disk again.
+  EngineLoop(EngineParts parts, EngineOptions options, std::unique_ptr<PagePool> pages, ScheduleOptions schedule,
+             bool moves)
       : parts_(std::move(parts)),
         options_(std::move(options)),
+        moves_(moves),
         shared_{parts_.tokenizer.get(), parts_.end_tokens, options_.context},
         threads_(options_.threads),
         pages_(std::move(pages)),
@@ -173,14 +176,14 @@ class EngineLoop final : public Engine {
       receive();
       scheduler_.sweep();
       publish();
-      if (scheduler_.idle()) {
-        if (parts_.model->move_weights(threads_)) continue;
-        awake.reset();
-        bell_->wait();
-        continue;
-      }
-      if (!awake) awake.emplace(threads_);
       try {
+        if (scheduler_.idle()) {
+          if (move_weights()) continue;
+          awake.reset();
+          bell_->wait();
+          continue;
+        }
+        if (!awake) awake.emplace(threads_);
         step();
       } catch (const std::bad_alloc&) {
         end_all("error", Error{Code::kTooLarge, "not enough memory for this step", "engine", "", "",
@@ -297,9 +300,11 @@ class EngineLoop final : public Engine {
     }
     drafter_.timed(works, seconds(begin, Clock::now()));  // when what was won has been counted
     // Beside answers a piece a step, which they win back soon; prompts are not kept waiting.
-    const auto answers = [](const Scheduler::Work& work) { return work.logits; };
-    if (std::all_of(works.begin(), works.end(), answers)) parts_.model->move_weights(threads_);
+    const auto answers = [](const Scheduler::Work& work) { return work.start >= work.sequence->prompt_size(); };
+    if (scheduler_.waiting() == 0 && std::all_of(works.begin(), works.end(), answers)) move_weights();
   }
+
+  bool move_weights() { return moves_ && parts_.model->move_weights(threads_); }
 
   // Before each layer of a step. False: nobody waits for it any more.
   bool watch(const std::vector<Scheduler::Work>& works, int64_t done, int64_t layers) {
@@ -355,6 +360,7 @@ class EngineLoop final : public Engine {
 
   EngineParts parts_;
   EngineOptions options_;
+  const bool moves_;
   AnswerContext shared_;
   ThreadPool threads_;
   std::unique_ptr<PagePool> pages_;
@@ -423,7 +429,8 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
                                  .absorbed_prompt = options.reproducible,
                                  .one_form = options.reproducible || !model.config().is_mla()};
   return std::unique_ptr<Engine>(
-      std::make_unique<EngineLoop>(std::move(parts), std::move(options), std::move(pages), schedule));
+      std::make_unique<EngineLoop>(std::move(parts), std::move(options), std::move(pages), schedule,
+                                   plan.total() - plan.owned_bytes <= plan.available));
 }
 
 }  // namespace sonde

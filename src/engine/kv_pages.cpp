@@ -36,7 +36,7 @@ Result<std::unique_ptr<PagePool>> PagePool::create(const KvLayout& layout, int64
                  std::strerror(errno),
                  "ask for a smaller --context or fewer sequences at once"};
   }
-  madvise(base, pool->bytes_, MADV_HUGEPAGE);  // a page of tokens spans many of the system's
+  prefer_huge_pages(base, pool->bytes_);  // a page of tokens spans many of the system's
   pool->base_ = static_cast<std::byte*>(base);
   pool->references_.assign(static_cast<std::size_t>(pages), 0);
   pool->free_.reserve(static_cast<std::size_t>(pages));

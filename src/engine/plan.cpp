@@ -29,7 +29,8 @@ int64_t activation_bytes(const ModelConfig& c, const KvLayout& layout, const Eng
   const int64_t latent = c.is_mla() ? c.num_attention_heads * (c.kv_lora_rank + c.qk_rope_head_dim) * answers * 2 : 0;
   const int64_t routed = c.num_experts_per_tok * std::max(c.moe_intermediate_size, c.hidden_size) +
                          c.n_shared_experts * c.moe_intermediate_size;
-  // Of an MLP: gate and up, and on the fast path the rounded rows. Of a mixture: what is gathered for its experts, too.
+  // Of an MLP: gate and up, and on the fast path the rounded rows. Of a mixture: its experts' rows
+  // (gathered, on the exact path), too.
   const int64_t feed_forward = std::max(c.intermediate_size * 5 / 2, 3 * routed);
   const int64_t per_row = 6 * c.hidden_size + feed_forward + 3 * c.num_attention_heads * head;
   int64_t floats = rows * per_row + latent + (7 * options.max_batch + drafts) * c.vocab_size;

@@ -225,9 +225,10 @@ void Scheduler::share_prefill() {
   if (!works_.empty()) budget = small;
   if (reading.size() > 1) {  // the step ends with the shortest of them: its answer can begin
     const auto shortest = std::min_element(reading.begin(), reading.end(), [](const Work& a, const Work& b) {
-      return left_to_read(*a.sequence) < left_to_read(*b.sequence);
+      return a.sequence->size() - a.sequence->computed < b.sequence->size() - b.sequence->computed;
     });
-    const auto all = static_cast<int64_t>(reading.size()) * pages_for(left_to_read(*shortest->sequence)) * kPageTokens;
+    const int64_t left = shortest->sequence->size() - shortest->sequence->computed;
+    const auto all = static_cast<int64_t>(reading.size()) * pages_for(left) * kPageTokens;
     budget = std::clamp(all, small, budget);
   }
   for (bool any = true; any && budget > 0;) {

@@ -1,6 +1,8 @@
 // Who runs, and what each step computes. Every step takes one token of each answer under way, and shares a budget of
 // prompt tokens among the sequences that are still reading.
 //
+// A step of several prompts ends with the shortest of them, so that its answer can begin.
+//
 // Prompts with a common beginning: whoever came first computes it, the others take its pages as they come.
 //
 // Pages: a sequence is admitted when its prompt fits beside what runs; first come, first served, nobody overtakes.

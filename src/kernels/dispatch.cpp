@@ -78,7 +78,7 @@ const KernelTable*& current() {
   return chosen;
 }
 
-// Pairs of BF16 whose sums fill the 24 bits of a float and no more, so that every order of adding gives them exactly:
+// Pairs of BF16 whose sums need no more than the 24 bits of a float, so that every order of adding gives them exactly:
 // whole tiles, a part of one in rows, columns and tokens.
 bool right_pairs(const KernelTable& t) {
   constexpr int64_t kRows = 53, kCols = 95, kTokens = 33;
@@ -90,7 +90,8 @@ bool right_pairs(const KernelTable& t) {
   AlignedVector<std::byte> rounded((kTokens + (kTokens - 1) / 16) * ((kCols + 31) / 32) * 64);
   const StripInput in{x.data(), nullptr, kTokens, kCols, kCols, 0, 1, false, true, rounded.data()};
   t.round_pairs(in, 0, t.pair_parts(in));
-  t.pairs({reinterpret_cast<const std::byte*>(w.data()), kRows, kCols, 2 * kCols, rounded.data(), kTokens, y.data(), kRows, nullptr}, 0, kRows);
+  const auto* const stored = reinterpret_cast<const std::byte*>(w.data());
+  t.pairs({stored, kRows, kCols, 2 * kCols, rounded.data(), kTokens, y.data(), kRows, nullptr}, 0, kRows);
   for (int64_t i = 0; i < kTokens; ++i) {
     for (int64_t r = 0; r < kRows; ++r) {
       int sum = 0;

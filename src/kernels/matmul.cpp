@@ -67,45 +67,42 @@ class Units {
   int64_t products_ = 0;
 };
 
-// Lays x of the products that name its rows side by side, once where several name the same.
-void gather_rows(ThreadPool& pool, std::span<Product> products) {
+// The same products with x of those that name its rows laid side by side, once where neighbours name the same.
+std::span<const Product> with_rows_in_order(ThreadPool& pool, std::span<const Product> products) {
+  if (std::none_of(products.begin(), products.end(), [](const Product& p) { return p.rows != nullptr; })) return products;
+  thread_local std::vector<Product> plain;
   thread_local AlignedVector<float> gathered;
-  const auto each = [&](auto&& f) {
-    const Product* before = nullptr;
-    std::size_t at = 0, size = 0;
-    for (Product& p : products) {
-      if (p.rows == nullptr) continue;
-      const bool same = before != nullptr && before->rows == p.rows && before->m == p.m && before->w.cols == p.w.cols;
-      if (!same) at += size, size = std::size_t(p.m * p.w.cols);
-      f(p, at, same), before = &p;
-    }
-    return at + size;
-  };
-  const std::size_t floats = each([](Product&, std::size_t, bool) {});
-  if (floats == 0) return;
+  thread_local std::vector<std::size_t> at;  // in it, of each product's rows
+  plain.assign(products.begin(), products.end()), at.assign(products.size(), 0);
+  const Product* before = nullptr;
+  std::size_t floats = 0, begin = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const Product& p = products[i];
+    if (p.rows == nullptr) continue;
+    const bool same = before != nullptr && before->x == p.x && before->ldx == p.ldx && before->rows == p.rows &&
+                      before->m == p.m && before->w.cols == p.w.cols;
+    if (!same) begin = floats, floats += std::size_t(p.m * p.w.cols);
+    at[i] = begin, before = &p;
+  }
   if (gathered.size() < floats) gathered.resize(floats);
-  each([&](Product& p, std::size_t at, bool same) {
-    float* const to = gathered.data() + at;
-    const Product from = p;
-    if (!same) {
-      pool.split(p.m, std::max<int64_t>(1, kSmall / p.w.cols), [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin; i < end; ++i)
-          std::copy_n(from.x + from.rows[i] * from.ldx, from.w.cols, to + i * from.w.cols);
-      });
-    }
-    p.x = to, p.ldx = p.w.cols;
-  });
-  for (Product& p : products) p.rows = nullptr;
+  std::size_t done = 0;
+  for (std::size_t i = 0; i < products.size(); ++i) {
+    const Product& from = products[i];
+    if (from.rows == nullptr) continue;
+    float* const to = gathered.data() + at[i];
+    plain[i].x = to, plain[i].ldx = from.w.cols, plain[i].rows = nullptr;
+    if (at[i] < done) continue;  // there already
+    done = at[i] + std::size_t(from.m * from.w.cols);
+    pool.split(from.m, std::max<int64_t>(1, kSmall / from.w.cols), [&](int64_t first, int64_t last, int) {
+      for (int64_t r = first; r < last; ++r) std::copy_n(from.x + from.rows[r] * from.ldx, from.w.cols, to + r * from.w.cols);
+    });
+  }
+  return plain;
 }
 
-void matmul_exact(ThreadPool& pool, std::span<const Product> products) {
+void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
   const kernels::KernelTable& table = kernels::table();
-  if (std::any_of(products.begin(), products.end(), [](const Product& p) { return p.rows != nullptr; })) {
-    thread_local std::vector<Product> plain;
-    plain.assign(products.begin(), products.end());
-    gather_rows(pool, plain);
-    return matmul_exact(pool, plain);
-  }
+  const std::span<const Product> products = with_rows_in_order(pool, given);
   thread_local std::vector<MatmulTask> tasks;
   tasks.clear();
   int64_t work = 0, rows = 0, most = 0, floats = 0;
@@ -154,7 +151,8 @@ class RoundedInputs {
   std::size_t add(const Product& p) {
     const StripType type = p.w.packed != nullptr ? strip_type(p.w) : StripType{};
     const bool pairs = arithmetic(p.w) == Profile::kBf16;
-    const StripInput in{p.x, p.rows, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
+    const StripInput in{p.x,       p.rows,      p.m,      p.ldx, p.w.cols,
+                        type.zero, type.halves, type.min, pairs, nullptr};
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
       if (k.x == in.x && k.rows == in.rows && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&
@@ -254,7 +252,7 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
     if (t.type == nullptr && t.pairs.w == nullptr) {
       const int64_t panel = table.panel_bytes(t.panels.w.cols) * (t.panels.up.data != nullptr ? 2 : 1);
       t.panels.x = inputs.at(t.input);
-      t.grain = std::clamp<int64_t>(std::min(kPanels / panel, strips / (threads * 6)) / 2 * 2, 2, 16);
+      t.grain = few ? 2 : std::clamp<int64_t>(std::min(kPanels / panel, strips / (threads * 6)) / 2 * 2, 2, 16);
       scratch = std::max(scratch, t.grain * panel);
     } else {
       t.strips.x = t.pairs.x = inputs.at(t.input);

@@ -102,7 +102,7 @@ class Model {
   };
   virtual Packed packed() const { return {}; }
   // Moves the next part of the fast path's mapped weights into huge pages, which makes later steps faster: some
-  // milliseconds, between two steps. False: nothing is left to do.
+  // milliseconds, between two steps. False: there is nothing to do now (base/huge_pages.h).
   virtual bool move_weights(ThreadPool&) { return false; }
 
   // One step. The rows' keys and values are written to their pages. `probe` needs a single chunk. False: `watch` gave

@@ -1,4 +1,4 @@
-// DeepSeekMoE: the gate picks experts per token; tokens are gathered by expert, so each expert's weights are read once
+// DeepSeekMoE: the gate picks experts per token; tokens are grouped by expert, so each expert's weights are read once
 // a step.
 #include <algorithm>
 #include <cmath>

@@ -56,7 +56,7 @@ Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeig
   if (base == MAP_FAILED)
     return Error{Code::kTooLarge, "memory for the packed weights cannot be reserved", "model",
                  std::to_string(bytes) + " bytes", std::strerror(errno), "use --exact, or a smaller file"};
-  madvise(base, std::size_t(bytes), MADV_HUGEPAGE);
+  prefer_huge_pages(base, std::size_t(bytes));
   packed->base_ = packed->memory_ = static_cast<std::byte*>(base), packed->limit_ = bytes;
   packed->stored_ = counted.stored_;
   return packed;

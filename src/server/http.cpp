@@ -47,6 +47,7 @@ class Channel final : public Responder, public std::enable_shared_from_this<Chan
     });
   }
   void comment(std::string text) override {
+    std::replace_if(text.begin(), text.end(), [](char c) { return c == '\r' || c == '\n'; }, ' ');
     const std::lock_guard lock(mutex_);
     comment_ = std::move(text);
   }

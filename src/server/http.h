@@ -45,7 +45,7 @@ class Responder {
   virtual ~Responder() = default;
   virtual void send(HttpResponse response) = 0;
   virtual void event(std::string data) = 0;  // "data: DATA\n\n"; the first one sends the headers of the stream
-  virtual void comment(std::string text) = 0;  // of one line: what a silent stream says that it is doing
+  virtual void comment(std::string text) = 0;  // what a silent stream says that it is doing; line ends become spaces
   virtual void end() = 0;                    // closes the stream of events
   virtual bool client_left() const = 0;
 };

@@ -78,7 +78,8 @@ TEST_F(HugePages, PartsMoveAloneOrJoined) {
   constexpr std::size_t kMega = std::size_t{1} << 20;
   ThreadPool pool(2);
   // Joined over a small gap, in any order; not over a large one.
-  HugePageMove move({part(9 * kMega + 100, 21 * kMega), part(kMega + 5, 9 * kMega), part(30 * kMega, 37 * kMega)});
+  HugePageMove move({part(9 * kMega + 100, 21 * kMega), {}, part(kMega + 5, 9 * kMega), part(30 * kMega, 37 * kMega),
+                     part(12 * kMega, 13 * kMega), part(30 * kMega, 37 * kMega)});
   while (move.next(pool)) {}
   EXPECT_TRUE(sound());
   if (move.moved() == 0) GTEST_SKIP() << "the system gives no huge pages";

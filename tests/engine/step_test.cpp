@@ -2,6 +2,9 @@
 // found later, and nobody else is touched. Prompts that are being read tell how far they are.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <limits>
+#include <mutex>
 #include <thread>
 
 #include "engine/fake_model.h"
@@ -15,8 +18,9 @@ struct Watched {
   WatchedModel* model = nullptr;
 };
 
-Watched watched_engine(EngineOptions options, FakeTraits traits = {}) {
+Watched watched_engine(EngineOptions options, FakeTraits traits = {}, int64_t weight_bytes = 0) {
   EngineParts parts;
+  parts.weight_bytes = weight_bytes;
   auto model = std::make_unique<WatchedModel>(std::make_unique<FakeModel>(true, 4096, 0, traits));
   Watched made{nullptr, model.get()};
   parts.model = std::move(model);
@@ -52,8 +56,8 @@ struct Late {
 TEST(Step, OfAPromptIsGivenUpBetweenLayers) {
   for (int64_t step : {0, 1, 3}) {
     for (int64_t layer : {0, 1}) {
-      Watched w = watched_engine({.threads = 2, .prefill_chunk = 64});
       Late late;
+      Watched w = watched_engine({.threads = 2, .prefill_chunk = 64});
       w.model->at_layer = [&](int64_t s, int64_t l) {
         if (s == step && l == layer) late.at(0).cancel();
       };
@@ -83,8 +87,8 @@ TEST(Step, GoesOnForOthers) {
   for (const bool group : {false, true}) {
     for (int64_t step : {0, 1, 2, 8}) {  // of prompts, and of answers
       for (int64_t layer : {0, 1}) {
-        Watched w = watched_engine({.threads = 2, .prefill_chunk = 64, .draft = 0});
         Late late;
+        Watched w = watched_engine({.threads = 2, .prefill_chunk = 64, .draft = 0});
         w.model->at_layer = [&](int64_t s, int64_t l) {
           if (s == step && l == layer) late.at(0).cancel();
         };
@@ -107,11 +111,25 @@ TEST(Step, GoesOnForOthers) {
   }
 }
 
+// Waits until `so` holds, but not for ever.
+template <class F>
+bool comes(F&& so) {
+  const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (!so() && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+  return so();
+}
+
 TEST(Step, OfAGroupIsGivenUpWhenAllOfItIs) {
   Watched w = watched_engine({.threads = 1, .prefill_chunk = 64});
   w.model->endless = true;
   auto streams = w.engine->submit_group(request(random_prompt(100, 3), 30), 3).value();
-  for (auto& stream : streams) stream->cancel();
+  EXPECT_TRUE(comes([&] { return w.model->begun == 1; }));
+  streams[0]->cancel(), streams[2]->cancel();
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // a step that is given up too early would be by now
+  EXPECT_EQ(w.model->given_up, 0);
+  streams[1]->cancel();
+  EXPECT_TRUE(comes([&] { return w.model->given_up == 1; }));
+  w.model->endless = false;
   for (auto& stream : streams) EXPECT_EQ(collect(*stream).finish_reason, "cancelled");
   EXPECT_EQ(when_idle(*w.engine).pages_used, 0);
 }
@@ -119,8 +137,8 @@ TEST(Step, OfAGroupIsGivenUpWhenAllOfItIs) {
 // A prompt that begins like the one that is cancelled waits for its pages: the step is finished for it.
 TEST(Step, GoesOnForAPromptThatBeginsAlike) {
   for (const bool both : {false, true}) {
-    Watched w = watched_engine({.threads = 1, .prefill_chunk = 64});
     Late late;
+    Watched w = watched_engine({.threads = 1, .prefill_chunk = 64});
     const Request a = request(random_prompt(300, 3), 20);
     Request b = a;
     b.prompt.resize(200), b.prompt.push_back(7);
@@ -149,7 +167,7 @@ TEST(Step, TheEngineEndsWithinOne) {
     Watched w = watched_engine({.threads = 1});
     w.model->endless = true;
     stream = w.engine->submit(request(random_prompt(100, 3), 30)).value();
-    while (w.model->begun == 0) std::this_thread::yield();
+    EXPECT_TRUE(comes([&] { return w.model->begun == 1; }));
   }
   EXPECT_EQ(collect(*stream).finish_reason, "cancelled");
 }
@@ -159,8 +177,8 @@ TEST(Step, DraftsOfOneThatWasGivenUpDoNotCount) {
   for (const bool mtp : {false, true}) {
     int64_t judged = 0;
     for (int64_t step = 3; step < 30; ++step) {
-      Watched w = watched_engine({.threads = 1, .draft = 3}, {.mtp = mtp, .echo = mtp ? 0 : 9});
       Late late;
+      Watched w = watched_engine({.threads = 1, .draft = 3}, {.mtp = mtp, .echo = mtp ? 0 : 9});
       w.model->at_layer = [&](int64_t s, int64_t) {
         if (s == step) late.at(0).cancel();
       };
@@ -180,8 +198,8 @@ TEST(Step, DraftsOfOneThatWasGivenUpDoNotCount) {
 }
 
 TEST(Step, TellsHowFarAPromptIs) {
-  Watched w = watched_engine({.threads = 1, .prefill_chunk = 128});
   Late late;
+  Watched w = watched_engine({.threads = 1, .prefill_chunk = 128});
   std::vector<std::vector<int64_t>> seen(2);
   w.model->at_layer = [&](int64_t, int64_t) {
     const auto lock = late.hold();
@@ -209,9 +227,9 @@ TEST(Step, TellsHowFarAPromptIs) {
 // A prompt that comes while a long one is read: their first step together is as small as its own tokens allow.
 TEST(Step, OfSeveralPromptsEndsWithTheShortest) {
   for (int64_t length : {20, 100, 1000}) {
+    Late late;
     Watched w = watched_engine(
         {.threads = 1, .prefill_chunk = 256, .chunk_beside = 64, .prefix_cache = false, .draft = 0});
-    Late late;
     const Request a = request(random_prompt(1000, 3), 2), b = request(random_prompt(length, 4), 2);
     w.model->at_layer = [&](int64_t s, int64_t l) {
       const auto lock = late.hold();
@@ -229,6 +247,39 @@ TEST(Step, OfSeveralPromptsEndsWithTheShortest) {
     EXPECT_EQ(tokens[1], length == 20 ? 20 + 64 : length == 100 ? 100 + 160 : 256);
     if (length < 1000) { EXPECT_EQ(tokens[2], 1 + 64); }  // its answer has begun
   }
+}
+
+// Weights move while nobody waits for a prompt: when the engine has nothing to do, and after steps of answers.
+TEST(Step, WeightsMoveBetweenThoseOfAnswers) {
+  std::vector<int64_t> moved;  // before each step
+  Watched w = watched_engine({.threads = 1, .prefill_chunk = 64, .draft = 0});
+  w.model->to_move = std::numeric_limits<int64_t>::max();
+  w.model->at_layer = [&](int64_t, int64_t l) {
+    if (l == 0) moved.push_back(w.model->moved);
+  };
+  EXPECT_TRUE(comes([&] { return w.model->moved > 3; }));  // nothing to do
+  const Request r = request(random_prompt(300, 3), 6);
+  expect_right(collect(*w.engine->submit(r).value()), r);
+  EXPECT_TRUE(comes([&, before = w.model->moved.load()] { return w.model->moved > before + 3; }));
+  ASSERT_EQ(moved.size(), 5u + 5u);
+  for (std::size_t i = 1; i < moved.size(); ++i) EXPECT_EQ(moved[i] - moved[i - 1], i < 6 ? 0 : 1) << i;
+}
+
+TEST(Step, WeightsRestWhenAllOfThemHaveMoved) {
+  Watched w = watched_engine({.threads = 1});
+  w.model->to_move = 5;
+  EXPECT_TRUE(comes([&] { return w.model->moved == 6; }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  EXPECT_EQ(w.model->moved, 6);
+}
+
+TEST(Step, WeightsThatDoNotFitBesideTheCacheStayWhereTheyAre) {
+  Watched w = watched_engine({.threads = 1, .context = 512, .draft = 0}, {}, int64_t{1} << 60);
+  w.model->to_move = std::numeric_limits<int64_t>::max();
+  const Request r = request(random_prompt(100, 3), 6);
+  expect_right(collect(*w.engine->submit(r).value()), r);
+  when_idle(*w.engine);
+  EXPECT_EQ(w.model->moved, 0);
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ TEST_P(AttentionBf16, SameBitsForAnyNumberOfHeads) {
     const std::vector<float> q = queries(all, int64_t(lengths.size()), 51);
     const std::vector<float> truth = attend(pool, Cache(all, kTokens, records), q, lengths);
     const std::size_t rows = lengths.size(), width = std::size_t(all.key_dim), result = std::size_t(all.value_dim);
-    for (std::size_t heads : {1, 5, 8, 11, 12, 13, 16, 17, 24, 27, 28, 31, 32, 48, 96}) {
+    for (std::size_t heads : {1, 4, 5, 8, 11, 12, 13, 16, 17, 24, 27, 28, 31, 32, 48, 96}) {
       std::vector<float> some;  // the first heads of each row
       for (std::size_t i = 0; i < rows; ++i) {
         const auto row = q.begin() + std::ptrdiff_t(i * kMost * width);
@@ -123,6 +123,20 @@ TEST_P(AttentionBf16, SameBitsForAnyNumberOfHeads) {
             << "kind " << kind << ", " << heads << " heads, length " << lengths[i];
         ASSERT_EQ(std::memcmp(alone.data(), &truth[i * kMost * result], heads * result * 4), 0)
             << "kind " << kind << ", " << heads << " heads, length " << lengths[i] << ", alone";
+      }
+      // Few rows of unequal length in one task.
+      const std::vector<std::size_t> few{1, 7, 10};
+      std::vector<float> three;
+      std::vector<int64_t> three_lengths;
+      for (const std::size_t i : few) {
+        const auto row = some.begin() + std::ptrdiff_t(i * heads * width);
+        three.insert(three.end(), row, row + std::ptrdiff_t(heads * width));
+        three_lengths.push_back(lengths[i]);
+      }
+      const std::vector<float> together = attend(pool, cache, three, three_lengths);
+      for (std::size_t i = 0; i < few.size(); ++i) {
+        ASSERT_EQ(std::memcmp(&together[i * heads * result], &truth[few[i] * kMost * result], heads * result * 4), 0)
+            << "kind " << kind << ", " << heads << " heads, length " << three_lengths[i] << ", of three";
       }
     }
   }

@@ -143,15 +143,24 @@ TEST_P(Matmul, ManyTokensAndOddShapes) {
   }
 }
 
-TEST_P(Matmul, RowsOfXByNumberAreTheSameBitsInEveryForm) {
+class RowsByNumber : public KernelSets {};
+SONDE_EVERY_SET(RowsByNumber);
+INSTANTIATE_TEST_SUITE_P(Models, RowsByNumber, testing::Values("amx_model"), [](const auto& set) { return std::string(set.param); });
+
+TEST_P(RowsByNumber, AreTheSameBitsInEveryForm) {
   ThreadPool pool(2);
   const int64_t rows = 40, cols = 512, tokens = 30, ldx = cols + 5;
   const std::vector<float> x = normals(std::size_t(tokens * ldx), 31);
-  std::vector<int32_t> numbers;
-  for (int32_t i = 0; i < 23; ++i) numbers.push_back((i * 7 + 3) % int32_t(tokens));
-  const int64_t m = int64_t(numbers.size());
-  std::vector<float> laid(std::size_t(m * cols));
-  for (int64_t i = 0; i < m; ++i) std::copy_n(&x[std::size_t(numbers[std::size_t(i)] * ldx)], cols, &laid[std::size_t(i * cols)]);
+  const int64_t m = 23;
+  std::vector<int32_t> numbers[2];
+  std::vector<float> laid[2];
+  for (int which : {0, 1}) {
+    for (int32_t i = 0; i < m; ++i) {
+      numbers[which].push_back((i * 7 + 3 + which) % int32_t(tokens));
+      const auto row = x.begin() + numbers[which].back() * ldx;
+      laid[which].insert(laid[which].end(), row, row + cols);
+    }
+  }
 
   std::vector<OwnedMatrix> stored;
   for (const char* type : {"F32", "BF16", "F8_E4M3", "Q4_K", "F32", "BF16", "F8_E4M3", "Q4_K"})
@@ -168,15 +177,17 @@ TEST_P(Matmul, RowsOfXByNumberAreTheSameBitsInEveryForm) {
   for (const std::size_t i : {std::size_t{1}, std::size_t{5}}) w[i].by_pairs = true;
   for (const std::size_t i : {std::size_t{2}, std::size_t{6}}) w[i].by_values = true;
 
-  // Each form alone and gated, all in one call.
-  std::vector<float> by_number(std::size_t(8 * m * rows)), in_order(by_number.size());
+  // Each form with each list, alone and gated, all in one call; one product of no rows.
+  std::vector<float> by_number(std::size_t(16 * m * rows)), in_order(by_number.size());
   std::vector<Product> products, plain;
-  for (std::size_t i = 0; i < 8; ++i) {
-    const Matrix up = i < 4 ? Matrix{} : w[i - 4];
-    const std::size_t at = i * std::size_t(m * rows);
-    products.push_back({w[i], x.data(), m, ldx, &by_number[at], rows, nullptr, up, numbers.data()});
-    plain.push_back({w[i], laid.data(), m, cols, &in_order[at], rows, nullptr, up});
+  for (std::size_t i = 0; i < 16; ++i) {
+    const Matrix up = i < 8 ? Matrix{} : w[i / 2 - 4];
+    const std::size_t at = i * std::size_t(m * rows), which = i % 2;
+    products.push_back({w[i / 2], x.data(), m, ldx, &by_number[at], rows, nullptr, up, numbers[which].data()});
+    plain.push_back({w[i / 2], laid[which].data(), m, cols, &in_order[at], rows, nullptr, up});
   }
+  products.push_back({w[0], x.data(), 0, ldx, nullptr, rows, nullptr, {}, numbers[0].data()});
+  matmul(pool, std::span(&products.back(), 1));
   matmul(pool, products), matmul(pool, plain);
   EXPECT_EQ(std::memcmp(by_number.data(), in_order.data(), by_number.size() * 4), 0);
 }

@@ -222,7 +222,7 @@ TEST_P(PairTiles, AWrongProductIsFoundAtStart) {
 }
 
 TEST_P(PairTiles, AreReleasedByTheMeasureOfPeaks) {
-  if (std::string(GetParam()) == "amx_model") return;
+  if (std::string(GetParam()) == "amx_model") GTEST_SKIP() << "the model has no peak";
   float result = 1;
   EXPECT_EQ(kernels::table().bf16_burst(32, &result), 3 * 4 * 16 * 16 * 32 * 2);
 }

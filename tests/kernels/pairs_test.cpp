@@ -30,7 +30,7 @@ bool in_pairs(const Matrix& w) { return arithmetic(Product{w, nullptr, 1, 0, nul
 // The most roundings that a product meets on its way into y. Lanes sum n / 32 pairs, two roundings a pair, then four
 // levels of a tree; by tiles a chain of sixteen, the sum of two, then one for every 32 columns; and the bias.
 double roundings(int64_t cols) {
-  const bool tiles = kernel_set().starts_with("amx") && cpu_features().amx_bf16 == cpu_features().amx_int8;
+  const bool tiles = kernel_set() == "amx" ? cpu_features().amx_bf16 : kernel_set().starts_with("amx");
   return double(tiles ? (cols + 31) / 32 + 18 : cols / 16 + 8);
 }
 

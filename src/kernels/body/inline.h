@@ -11,6 +11,10 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
+SONDE_INLINE const float* row_of(const StripInput& in, int64_t i) {
+  return in.x + (in.rows == nullptr ? i : in.rows[i]) * in.ldx;
+}
+
 // Calls f with the constant n, 1 <= n <= Max.
 template <int Max, class F>
 SONDE_INLINE void with_count(int64_t n, F&& f) {

@@ -10,7 +10,7 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int64_t kRoundedColumns = 512;    // of a tile that a thread rounds at once
-constexpr int64_t kResidentPairs = 1 << 20;  // bytes of x that pass before the next rows of W: the second-level cache holds both
+constexpr int64_t kResidentPairs = 1 << 20;  // bytes of x that pass before the next rows of W, in the second-level cache
 constexpr int64_t kAhead = 512;             // bytes of a row fetched ahead of their use
 
 struct PairTiles {
@@ -23,7 +23,7 @@ int64_t pair_part_count(const StripInput& in) {
 }
 
 SONDE_INLINE Run load_pair_run(const StripInput& in, int64_t token, int64_t k) {
-  return load_run(in.x + (in.rows == nullptr ? token : in.rows[token]) * in.ldx + k, in.cols - k);
+  return load_run(row_of(in, token) + k, in.cols - k);
 }
 
 // out[pair][token] of columns [k, k + 32) and tokens [first, first + count), zeros beyond both.
@@ -88,7 +88,6 @@ SONDE_INLINE void each_constant(F&& f) {
 // R times sixteen rows, or once fewer (kRest), and T tiles of x: each tile of W meets T of x, each of x R of W.
 template <int R, int T, bool kRest>
 struct PairBlock {
-  static constexpr bool kStreams = T == 1 && !kRest;  // W comes from memory
   const PairTask& t;
   int64_t row, rows, tokens, tile_bytes;  // the first row, rows where fewer than sixteen; of a tile of x
 
@@ -115,8 +114,9 @@ struct PairBlock {
       each_constant<T>([&]<int J>() __attribute__((always_inline)) { Tiles::zero<kPairSums + 2 * I + J>(); });
     });
     for (int64_t k = 0; k < whole; k += 64, x += 64 * tokens) {
-      if constexpr (kStreams) {
-        const uint8_t* const next = w[0] + (k + kAhead < whole ? k + kAhead : k + kAhead - whole + R * kTile * t.row_bytes);
+      if (T == 1 && !kRest && t.m <= kTile) {  // W comes from memory
+        const int64_t ahead = k + kAhead;
+        const uint8_t* const next = w[0] + (ahead < whole ? ahead : ahead - whole + R * kTile * t.row_bytes);
 #pragma GCC unroll 8
         for (int r = 0; r < R * kTile; ++r) __builtin_prefetch(next + r * t.row_bytes);
       }
@@ -136,7 +136,7 @@ struct PairBlock {
 
   template <int I, int J>
   SONDE_INLINE void keep(int64_t token) const {
-    alignas(64) float sums[kTile][16], turned[16][kTile];
+    alignas(64) float sums[kTile][16], turned[16][kTile];  // behind the tokens of a tile nothing is written or kept
     Tiles::store<kPairSums + 2 * I + J>(sums, 64);
     const uint16_t* starts[kTile];
     for (int r = 0; r < kTile; ++r) starts[r] = reinterpret_cast<const uint16_t*>(sums[r]);

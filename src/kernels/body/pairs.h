@@ -14,7 +14,7 @@ int64_t pair_parts(const StripInput& in) { return in.m; }
 void round_pairs(const StripInput& in, int64_t begin, int64_t end) {
   const int64_t width = rounded_up(in.cols, 32);
   for (int64_t i = begin; i < end; ++i) {
-    const float* const x = in.x + (in.rows == nullptr ? i : in.rows[i]) * in.ldx;
+    const float* const x = row_of(in, i);
     uint16_t* const out = reinterpret_cast<uint16_t*>(in.out) + i * width;
     for (int64_t k = 0; k < width; k += 16) {
       const int64_t left = in.cols - k;

@@ -78,7 +78,7 @@ void score_direct(Segment& g) {
         score_keys<kDirectKeys>(g.keys + block + j, g.turned + q * g.dim_pairs, g.dim_pairs, turned_scores + 16 * j,
                                 g.ahead);
       }
-      for (int64_t j = 0; j < n; j += 16) {
+      for (int64_t j = 0; j < n; j += 16) {  // scores behind n are of no meaning; weigh() sets them
         const uint16_t* rows[16];
         for (int i = 0; i < 16; ++i) rows[i] = reinterpret_cast<const uint16_t*>(turned_scores + 16 * (j + i));
         transpose_pairs(rows, 0, reinterpret_cast<uint32_t*>(g.scores + q * kSegment + block + j), kSegment);

@@ -20,10 +20,6 @@ constexpr int64_t run_bytes(int64_t tokens, int halves) { return tokens * (36 + 
 SONDE_INLINE int64_t tile_count(int64_t m) { return m <= kStripAlone ? 1 : (m + kStripTokens - 1) / kStripTokens; }
 SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_count(m); }
 
-SONDE_INLINE const float* row_of(const StripInput& in, int64_t i) {
-  return in.x + (in.rows == nullptr ? i : in.rows[i]) * in.ldx;
-}
-
 struct Run { Lanes a, b; };
 // The first n of 32 values, then zeros; n may be more.
 SONDE_INLINE Run load_run(const float* x, int64_t n) {
