@@ -21,11 +21,13 @@ constexpr std::size_t kPage = 4096;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;  // other sizes are left alone
 constexpr std::size_t kPiece = 8 * kHugePage;            // about 4 ms
 constexpr int64_t kReserve = int64_t{2} << 30;           // left free, or an eighth of what there is
-constexpr std::size_t kMostMappings = 16384;             // a piece each, of the 65,530 that a process may have
-constexpr int64_t kMostPieces = 8;                       // of a call
+constexpr std::size_t kMostLeft = 4096;                  // pieces: each becomes up to eight of a process's 65,530 mappings
+constexpr std::size_t kMostPieces = 8;                   // of a call
 constexpr std::size_t kMostExamined = 64;                // of a call: some 30 us each
+constexpr int kInVain = 16;                              // calls without a huge page, after which none are expected
 constexpr int64_t kMemoryEvery = 8;                      // calls: reading what is free costs allocations
 constexpr int kPopulateRead = 22;                        // MADV_POPULATE_READ, Linux 5.14
+constexpr int kPageOut = 21;                             // MADV_PAGEOUT, Linux 5.4
 
 // Bytes up to the next multiple of a huge page.
 std::size_t to_unit(const void* p) { return -reinterpret_cast<uintptr_t>(p) % kHugePage; }
@@ -49,22 +51,27 @@ struct PagemapScan {
 };
 constexpr uint64_t kIsHuge = 1 << 6;
 
-// Bytes of the piece that lie in huge pages; -1: the system does not tell.
-int64_t in_huge_pages(std::span<const std::byte> piece) {
-  static const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);  // a child would see its parent's
-  Region regions[kPiece / kHugePage];
-  PagemapScan scan;
-  scan.start = reinterpret_cast<uintptr_t>(piece.data()), scan.end = scan.start + piece.size();
-  scan.regions = reinterpret_cast<uintptr_t>(regions), scan.region_count = std::size(regions);
-  scan.mask = scan.wanted = kIsHuge;
-  const int count = ::ioctl(pagemap, _IOWR('f', 16, PagemapScan), &scan);
-  if (count < 0) return -1;
-  int64_t huge = 0;
-  for (int i = 0; i < count; ++i) huge += int64_t(regions[i].end - regions[i].start);
-  return huge;
-}
+using Piece = std::span<const std::byte>;
 
-bool in_memory(std::span<const std::byte> piece) {
+// The parts of a piece that lie in huge pages; everything where the system does not tell, if `unknown`.
+struct HugeParts {
+  Region regions[kPiece / kHugePage];
+  int count = 0;
+  int64_t bytes = 0;
+
+  HugeParts(Piece piece, bool unknown) {
+    static const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);  // a child would see its parent's
+    PagemapScan scan;
+    scan.start = reinterpret_cast<uintptr_t>(piece.data()), scan.end = scan.start + piece.size();
+    scan.regions = reinterpret_cast<uintptr_t>(regions), scan.region_count = std::size(regions);
+    scan.mask = scan.wanted = kIsHuge;
+    count = ::ioctl(pagemap, _IOWR('f', 16, PagemapScan), &scan);
+    if (count < 0) count = unknown ? 1 : 0, regions[0] = {scan.start, scan.end, 0};
+    for (int i = 0; i < count; ++i) bytes += int64_t(regions[i].end - regions[i].start);
+  }
+};
+
+bool in_memory(Piece piece) {
   unsigned char pages[kPiece / kPage];
   if (::sysconf(_SC_PAGESIZE) != long(kPage)) return true;
   if (::mincore(const_cast<std::byte*>(piece.data()), piece.size(), pages) != 0) return false;
@@ -72,35 +79,56 @@ bool in_memory(std::span<const std::byte> piece) {
   return std::count_if(pages, pages + count, [](unsigned char page) { return (page & 1) != 0; }) >= count - count / 8;
 }
 
-// Bytes moved; below 0: that cannot be done.
-int64_t move_piece(std::span<const std::byte> piece) {
-  void* const there = const_cast<std::byte*>(piece.data());
+// Puts `copy` into the place of `there`, which holds the same bytes.
+bool replace(std::byte* there, std::byte* copy, std::size_t bytes) {
+  if (::mprotect(copy, bytes, PROT_READ) == 0 &&
+      ::mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, there) != MAP_FAILED)
+    return true;
+  // The system may have taken the old bytes away before it failed.
+  if (::msync(there, bytes, MS_ASYNC) != 0 && errno == ENOMEM &&
+      ::mmap(there, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
+    std::memcpy(there, copy, bytes);
+    ::mprotect(there, bytes, PROT_READ);
+  }
+  return false;
+}
+
+struct Moved {
+  std::atomic<int64_t> bytes = 0, huge = 0;  // moved; in huge pages now
+};
+
+// Moves what the system gives huge pages for. crowded: all of it, and what the file's pages took is free at once.
+void move_piece(Piece piece, bool crowded, Moved& moved) {
+  std::byte* const there = const_cast<std::byte*>(piece.data());
   const std::size_t bytes = piece.size();
   ::madvise(there, bytes, kPopulateRead);
-  if (in_huge_pages(piece) == int64_t(bytes)) return 0;
-  void* const room = ::mmap(nullptr, bytes + kHugePage, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (room == MAP_FAILED) return -1;
-  const std::size_t before = to_unit(room);
-  std::byte* const copy = static_cast<std::byte*>(room) + before;
+  if (HugeParts(piece, false).bytes == int64_t(bytes)) {
+    moved.huge += int64_t(bytes);
+    return;
+  }
+  const std::size_t room = bytes + kHugePage;
+  void* const place = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (place == MAP_FAILED) return;
+  std::byte* const copy = static_cast<std::byte*>(place) + to_unit(place);
   prefer_huge_pages(copy, bytes);
   std::memcpy(copy, there, bytes);
-  const int64_t huge = in_huge_pages({copy, bytes});
-  const bool gained = huge < 0 || huge >= int64_t(bytes / 2);  // else memory is in pieces
-  const bool moved = gained && ::mprotect(copy, bytes, PROT_READ) == 0 &&
-                     ::mremap(copy, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, there) != MAP_FAILED;
-  if (!moved) {
-    // The system may have taken the old bytes away before it failed.
-    if (::msync(there, bytes, MS_ASYNC) != 0 && errno == ENOMEM &&
-        ::mmap(there, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED) {
-      std::memcpy(there, copy, bytes);
-      ::mprotect(there, bytes, PROT_READ);
-    }
-    ::munmap(copy, bytes);
+  HugeParts parts({copy, bytes}, true);
+  moved.huge += parts.bytes;
+  if (crowded) {
+    ::madvise(there, bytes, kPageOut);
+    parts.regions[0] = {reinterpret_cast<uintptr_t>(copy), reinterpret_cast<uintptr_t>(copy + bytes), 0}, parts.count = 1;
   }
-  if (before > 0) ::munmap(room, before);
-  ::munmap(copy + bytes, kHugePage - before);
-  return moved ? int64_t(bytes) : -1;
+  // What does not move is unmapped, and never a place that was left: another thread's mapping may be there by now.
+  std::byte* rest = static_cast<std::byte*>(place);
+  for (int i = 0; i < parts.count; ++i) {
+    std::byte* const from = reinterpret_cast<std::byte*>(parts.regions[i].start);
+    const std::size_t size = parts.regions[i].end - parts.regions[i].start;
+    if (!replace(there + (from - copy), from, size)) continue;
+    if (from > rest) ::munmap(rest, std::size_t(from - rest));
+    rest = from + size, moved.bytes += int64_t(size);
+  }
+  std::byte* const end = static_cast<std::byte*>(place) + room;
+  if (end > rest) ::munmap(rest, std::size_t(end - rest));
 }
 
 }  // namespace
@@ -115,7 +143,7 @@ HugePageMove::HugePageMove(std::vector<std::span<const std::byte>> parts) {
     const std::byte* end = at;
     // A gap smaller than a page has no page of its own: what lies there is mapped.
     for (; i < parts.size() && parts[i].data() < end + kPage; ++i) end = std::max(end, parts[i].data() + parts[i].size());
-    for (at += to_unit(at); end - at >= std::ptrdiff_t(kHugePage) && pieces_.size() < kMostMappings;
+    for (at += to_unit(at); end - at >= std::ptrdiff_t(kHugePage) && pieces_.size() < kMostLeft;
          at += pieces_.back().size()) {
       pieces_.emplace_back(at, std::min(kPiece, std::size_t(end - at) / kHugePage * kHugePage));
       left_ += int64_t(pieces_.back().size());
@@ -126,30 +154,36 @@ HugePageMove::HugePageMove(std::vector<std::span<const std::byte>> parts) {
 bool HugePageMove::next(ThreadPool& pool) {
   if (pieces_.empty()) return false;
   // What is mapped counts as available, what is moved does not.
-  std::atomic<bool> failed = calls_++ % kMemoryEvery == 0 &&
-                             memory_available() < left_ + std::max(kReserve, memory_limit() / 8);
-  now_.clear();
-  const int64_t most = std::min<int64_t>(pool.size(), kMostPieces);
-  for (std::size_t seen = 0, all = std::min(pieces_.size(), kMostExamined);
-       !failed && seen < all && int64_t(now_.size()) < most; ++seen) {
-    if (at_ >= pieces_.size()) at_ = 0;
-    if (!in_memory(pieces_[at_])) {
-      ++at_;
-      continue;
-    }
-    now_.push_back(pieces_[at_]), left_ -= int64_t(pieces_[at_].size());
-    pieces_[at_] = pieces_.back(), pieces_.pop_back();
+  if (calls_++ % kMemoryEvery == 0 && memory_available() < left_ + std::max(kReserve, memory_limit() / 8)) {
+    pieces_.clear();
+    return false;
   }
-  std::atomic<int64_t> moved = 0;
-  pool.share(int64_t(now_.size()), 1, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t bytes = move_piece(now_[std::size_t(i)]);
-      bytes < 0 ? failed.store(true) : void(moved += bytes);
+  now_.clear();
+  const std::size_t most = std::min(std::size_t(pool.size()), kMostPieces);
+  for (std::size_t seen = 0, all = std::min(pieces_.size(), kMostExamined); seen < all && now_.size() < most; ++seen) {
+    if (at_ >= pieces_.size()) at_ = 0;
+    if (in_memory(pieces_[at_])) {
+      now_.push_back(pieces_[at_]), left_ -= int64_t(pieces_[at_].size());
+      pieces_[at_] = pieces_.back(), pieces_.pop_back();
+    } else {
+      ++at_;
     }
+  }
+  if (now_.empty()) return false;
+  Moved moved;
+  pool.share(int64_t(now_.size()), 1, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; ++i) move_piece(now_[std::size_t(i)], crowded_, moved);
   });
-  moved_ += moved;
-  if (failed) pieces_.clear();
-  return !failed && !now_.empty();
+  moved_ += moved.bytes;
+  if (moved.huge > 0) {
+    in_vain_ = 0;
+  } else if (!crowded_) {
+    crowded_ = true;  // memory is full of files' pages, of which these shall go first
+    for (const auto& piece : now_) pieces_.push_back(piece), left_ += int64_t(piece.size());
+  } else if (++in_vain_ == kInVain) {
+    pieces_.clear();
+  }
+  return !pieces_.empty();
 }
 
 }  // namespace sonde

@@ -19,8 +19,9 @@ class HugePageMove {
   explicit HugePageMove(std::vector<std::span<const std::byte>> parts);
 
   // The next pieces that are in memory, some milliseconds: from then on private memory at the same addresses; whoever
-  // reads meanwhile reads the same bytes. What would come from the disk waits for a later call. False: nothing was found
-  // to do, now or ever, as the system has no huge pages, or memory would become short.
+  // reads meanwhile reads the same bytes. What would come from the disk waits for a later call. The file's pages stay in
+  // the system's cache for the next start, unless memory is so full of files that there are no huge pages otherwise.
+  // False: nothing was found to do, now or ever (no huge pages, or memory would become short).
   bool next(ThreadPool& pool);
   // Bytes that were moved; what lay in huge pages already is not counted (tests).
   int64_t moved() const { return moved_; }
@@ -30,6 +31,8 @@ class HugePageMove {
   std::size_t at_ = 0;
   int64_t left_ = 0, moved_ = 0;  // bytes
   int64_t calls_ = 0;
+  bool crowded_ = false;  // there were no huge pages: what is moved leaves the system's file cache from then on
+  int in_vain_ = 0;       // calls
 };
 
 }  // namespace sonde
