@@ -53,20 +53,20 @@ constexpr uint64_t kIsHuge = 1 << 6;
 
 using Piece = std::span<const std::byte>;
 
-// The parts of a piece that lie in huge pages; everything where the system does not tell, if `unknown`.
+// The parts of a piece that lie in huge pages; everything where the system does not tell.
 struct HugeParts {
   Region regions[kPiece / kHugePage];
   int count = 0;
   int64_t bytes = 0;
 
-  HugeParts(Piece piece, bool unknown) {
+  explicit HugeParts(Piece piece) {
     static const int pagemap = ::open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);  // a child would see its parent's
     PagemapScan scan;
     scan.start = reinterpret_cast<uintptr_t>(piece.data()), scan.end = scan.start + piece.size();
     scan.regions = reinterpret_cast<uintptr_t>(regions), scan.region_count = std::size(regions);
     scan.mask = scan.wanted = kIsHuge;
     count = ::ioctl(pagemap, _IOWR('f', 16, PagemapScan), &scan);
-    if (count < 0) count = unknown ? 1 : 0, regions[0] = {scan.start, scan.end, 0};
+    if (count < 0) count = 1, regions[0] = {scan.start, scan.end, 0};
     for (int i = 0; i < count; ++i) bytes += int64_t(regions[i].end - regions[i].start);
   }
 };
@@ -102,17 +102,13 @@ void move_piece(Piece piece, bool crowded, Moved& moved) {
   std::byte* const there = const_cast<std::byte*>(piece.data());
   const std::size_t bytes = piece.size();
   ::madvise(there, bytes, kPopulateRead);
-  if (HugeParts(piece, false).bytes == int64_t(bytes)) {
-    moved.huge += int64_t(bytes);
-    return;
-  }
   const std::size_t room = bytes + kHugePage;
   void* const place = ::mmap(nullptr, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (place == MAP_FAILED) return;
   std::byte* const copy = static_cast<std::byte*>(place) + to_unit(place);
   prefer_huge_pages(copy, bytes);
   std::memcpy(copy, there, bytes);
-  HugeParts parts({copy, bytes}, true);
+  HugeParts parts({copy, bytes});
   moved.huge += parts.bytes;
   if (crowded) {
     ::madvise(there, bytes, kPageOut);

@@ -32,7 +32,6 @@ class HugePages : public testing::Test {
     ASSERT_EQ(pwrite(fd_, words_.data(), kBytes, 0), ssize_t(kBytes));
     mapped_ = static_cast<std::byte*>(mmap(nullptr, kBytes, PROT_READ, MAP_SHARED, fd_, 0));
     ASSERT_NE(mapped_, MAP_FAILED);
-    madvise(mapped_, kBytes, MADV_NOHUGEPAGE);  // else the file system may give some by itself
   }
   void TearDown() override {
     munmap(mapped_, kBytes);
