@@ -65,7 +65,8 @@ TEST_P(Pairs, AgreeWithReference) {
 
 TEST_P(Pairs, AreTheSameBitsForAnyTokensThreadsAndProducts) {
   ThreadPool one(1), two(2);
-  const int64_t cols = 1100, rows = 277, m = 160;
+  const bool by_model = std::string(GetParam()).starts_with("amx_");  // slow
+  const int64_t cols = 1100, rows = by_model ? 53 : 277, m = by_model ? 33 : 160;
   const OwnedMatrix stored = random_matrix(*bf16(), rows, cols, 3), other = random_matrix(*bf16(), rows, cols, 4);
   const OwnedMatrix bytes = random_matrix(*type_by_name("F8_E4M3"), rows, cols, 5);
   const Matrix w = by_pairs(stored), up = by_pairs(other);
@@ -81,7 +82,8 @@ TEST_P(Pairs, AreTheSameBitsForAnyTokensThreadsAndProducts) {
   }
   silu_mul(one, truth.data(), ups.data(), gated.data(), m * rows);
   for (ThreadPool* pool : {&one, &two}) {
-    for (int64_t tokens : {1, 2, 3, 5, 6, 7, 12, 13, 64, 145, 160}) {
+    for (int64_t tokens : {1, 2, 3, 5, 6, 7, 12, 13, 33, 64, 145, 160}) {
+      if (tokens > m) break;
       std::vector<float> y(std::size_t(tokens * rows)), z(y.size()), v(y.size());
       const Product all[] = {{w, x.data(), tokens, cols, y.data(), rows, nullptr, {}},
                              {in_bytes, x.data(), tokens, cols, v.data(), rows, nullptr, {}},
