@@ -427,7 +427,7 @@ Result<std::unique_ptr<Engine>> make_engine(EngineParts parts, EngineOptions opt
                                  .prefill_chunk = options.prefill_chunk,
                                  .chunk_beside = options.chunk_beside,
                                  .absorbed_prompt = options.reproducible,
-                                 .one_form = options.reproducible || !model.config().is_mla()};
+                                 .one_form = options.reproducible || !model.has_two_forms()};
   return std::unique_ptr<Engine>(
       std::make_unique<EngineLoop>(std::move(parts), std::move(options), std::move(pages), schedule,
                                    plan.total() - plan.owned_bytes <= plan.available));

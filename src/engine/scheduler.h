@@ -25,7 +25,7 @@ struct ScheduleOptions {
   int64_t prefill_chunk = 1024;  // multiples of kPageTokens: alone, and beside answers
   int64_t chunk_beside = 256;
   bool absorbed_prompt = false;  // reproducible: prompts in the decode form, too
-  bool one_form = false;         // both forms are the same bits (reproducible, or no latent attention)
+  bool one_form = false;         // prompts and answers leave the same bits (reproducible, or Model::has_two_forms() denies it)
 };
 
 class Scheduler {

@@ -140,6 +140,23 @@ using kernels::StripTask;
 using kernels::StripType;
 
 const StripType& strip_type(const Matrix& w) { return kernels::table().strips[index_of(w.type)]; }
+bool folds(const Product& p) { return p.prompt > 0 && p.w.packed != nullptr && strip_type(p.w).fold != nullptr; }
+// Calls f(product) for the rows of answers and those of a prompt apart, where these have a form of their own.
+template <class F>
+void each_form(const Product& p, F&& f) {
+  const int64_t answers = folds(p) ? p.m - p.prompt : p.m;
+  if (answers > 0) {
+    Product part = p;
+    part.m = answers, part.prompt = 0;
+    f(part);
+  }
+  if (answers < p.m) {
+    Product part = p;
+    part.m = p.prompt, part.y += answers * p.ldy;
+    p.rows == nullptr ? void(part.x += answers * p.ldx) : void(part.rows += answers);
+    f(part);
+  }
+}
 Profile::Arithmetic arithmetic(const Matrix& w) {
   if (w.packed != nullptr || w.by_values) return Profile::kInt8;
   return w.by_pairs && kernels::table().pairs != nullptr ? Profile::kBf16 : Profile::kF32;
@@ -149,7 +166,7 @@ class RoundedInputs {
  public:
   // The number of the input of p, which is kept from here on.
   std::size_t add(const Product& p) {
-    const StripType type = p.w.packed != nullptr ? strip_type(p.w) : StripType{};
+    const StripType type = p.w.packed != nullptr && !folds(p) ? strip_type(p.w) : StripType{};
     const bool pairs = arithmetic(p.w) == Profile::kBf16;
     const StripInput in{p.x,       p.rows,      p.m,      p.ldx, p.w.cols,
                         type.zero, type.halves, type.min, pairs, nullptr};
@@ -205,6 +222,7 @@ struct RoundedTask {
   kernels::PanelTask panels;
   kernels::PairTask pairs;
   const StripType* type;  // null: panels, or pairs where they have weights
+  bool fold;
   std::size_t input;
   int64_t m, strip_count, grain;  // tokens, strips, strips of a unit
 };
@@ -219,7 +237,7 @@ RoundedTask rounded_task(const Product& p) {
     t.panels = {stored(p.w), stored(p.up), nullptr, p.m, p.y, p.ldy, p.bias};
   } else {
     t.strips = {p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
-    t.type = &strip_type(p.w);
+    t.type = &strip_type(p.w), t.fold = folds(p);
   }
   return t;
 }
@@ -234,12 +252,15 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   for (const Product& p : products) {
     if (p.m == 0 || arithmetic(p) == Profile::kF32) continue;
     few = few && p.m <= kFew;
-    tasks.push_back(rounded_task(p));
-    tasks.back().input = inputs.add(p);
+    each_form(p, [&](const Product& part) {
+      tasks.push_back(rounded_task(part));
+      tasks.back().input = inputs.add(part);
+    });
     const int64_t stored = strips_of(p.w.rows) * 16 * p.w.row_bytes * (p.up ? 2 : 1);
-    strips += strips_of(p.w.rows), bytes += stored, work += stored * p.m;
+    bytes += stored, work += stored * p.m;
   }
   if (tasks.empty()) return;
+  for (const RoundedTask& t : tasks) strips += t.strip_count;
   inputs.round(pool);
 
   // Few tokens: runs of memory as long as the balance allows. Many: as many strips as share a pass over x.
@@ -256,20 +277,23 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
       scratch = std::max(scratch, t.grain * panel);
     } else {
       t.strips.x = t.pairs.x = inputs.at(t.input);
-      const int64_t least = t.pairs.w != nullptr ? 2 : 1;  // two share what is loaded of x
+      const int64_t least = t.pairs.w != nullptr || t.fold ? 2 : 1;  // two share what is loaded of x
+      if (t.fold) scratch = std::max<int64_t>(scratch, t.m * 32 * int64_t(sizeof(float)));
       t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8) / least * least, least, 8);
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }
   const RoundedTask* const all = tasks.data();
   const auto compute = [&](int64_t begin, int64_t end, int) {
-    std::byte* const panel = scratch > 0 ? reinterpret_cast<std::byte*>(kernels::scratch((scratch + 3) / 4)) : nullptr;
+    float* const mine = scratch > 0 ? kernels::scratch((scratch + 3) / 4) : nullptr;
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
       const RoundedTask& t = all[i];
-      if (t.type != nullptr) return t.type->multiply(t.strips, first * t.grain, std::min(last * t.grain, t.strip_count));
+      const int64_t end_strip = std::min(last * t.grain, t.strip_count);
+      if (t.fold) return t.type->fold(t.strips, first * t.grain, end_strip, mine);
+      if (t.type != nullptr) return t.type->multiply(t.strips, first * t.grain, end_strip);
       if (t.pairs.w != nullptr) return table.pairs(t.pairs, 16 * first * t.grain, std::min(16 * last * t.grain, t.pairs.rows));
       for (int64_t u = first; u < last; ++u) {
-        table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), panel);
+        table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), reinterpret_cast<std::byte*>(mine));
       }
     });
   };
@@ -327,6 +351,11 @@ Profile::Arithmetic arithmetic(const Product& p) {
   const bool alike =
       !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed) && p.up.by_values == p.w.by_values);
   return alike ? arithmetic(p.w) : Profile::kF32;
+}
+
+bool has_prompt_form() {
+  const StripType* const types = kernels::table().strips;
+  return std::any_of(types, types + all_types().size(), [](const StripType& type) { return type.fold != nullptr; });
 }
 
 void matmul(ThreadPool& pool, std::span<const Product> products) {

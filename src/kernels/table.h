@@ -56,6 +56,9 @@ struct StripType {
   bool min = false;
   bool (*pack)(const std::byte* const* rows, int64_t blocks, std::byte* out) = nullptr;  // false: a scale is not finite
   void (*multiply)(const StripTask& task, int64_t begin, int64_t end) = nullptr;         // strips
+  // Of a prompt's rows, by another definition (body/folded.h): x with zero 128, one half, no minimum; scratch: 32 floats a
+  // row. Null: by multiply.
+  void (*fold)(const StripTask& task, int64_t begin, int64_t end, float* scratch) = nullptr;
 };
 
 // y = x W^T + bias, or silu(x W^T) * (x up^T), from values rounded to bytes (body/panels.h).

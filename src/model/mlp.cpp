@@ -10,9 +10,8 @@ class Mlp final : public FeedForward {
   void forward(Step& step, Scratch& scratch, const float* x, float* y) const override {
     const int64_t rows = step.rows, width = gate_proj.rows, hidden = gate_proj.cols;
     float* gated = scratch.get(scratch.a, rows * width);
-    const Product product{gate_proj, x, rows, hidden, gated, width, nullptr, up_proj};
-    step.multiply("gate+up", product);
-    step.multiply("down", {down_proj, gated, rows, width, y, hidden});
+    step.multiply("gate+up", step.feed_forward(gate_proj, x, hidden, gated, width, up_proj));
+    step.multiply("down", step.feed_forward(down_proj, gated, width, y, hidden));
   }
 };
 

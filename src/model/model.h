@@ -40,7 +40,8 @@ struct SequenceChunk {
   std::span<const int32_t> tokens;  // ids below vocab_size
   int64_t start = 0;                // position of tokens[0]; positions before it are in the pages already
   std::span<std::byte* const> pages;  // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
-  bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one)
+  bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one),
+                                    // and weights are not folded (kernels.h, Product::prompt)
   Logits logits = Logits::kLast;
   bool states = false;  // its rows of ForwardResult::states are wanted, too
 };
@@ -81,6 +82,8 @@ class Model {
 
   virtual const ModelConfig& config() const = 0;
   virtual KvLayout kv_layout() const = 0;
+  // Whether `absorbed` makes a difference: by latent attention, or by the fast path's products.
+  virtual bool has_two_forms() const { return config().is_mla(); }
   virtual bool has_mtp() const = 0;
   // Bytes of stored weights that one token reads (active experts only; embedding: one row), and weights it multiplies
   // by.

@@ -141,18 +141,26 @@ class MixtureOfExperts final : public FeedForward {
         if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0)
           f(experts[std::size_t(e)], first[std::size_t(e)], m);
     };
-    const auto gated = [&](const Expert& e, const int32_t* of, int64_t m, float* out) {
-      products.push_back({e.gate_proj, x, m, hidden, out, e.gate_proj.rows, nullptr, e.up_proj, of});
+    // Of an expert's slots, which are in the order of the rows.
+    const auto prompts = [&](int64_t at, int64_t m) {
+      const int32_t* const begin = row_of.data() + at;
+      return begin + m - std::lower_bound(begin, begin + m, step.answers);
     };
-    each([&](const Expert& e, int64_t at, int64_t m) { gated(e, row_of.data() + at, m, gates + at * width); });
-    if (shared_width) gated(shared, nullptr, rows, gates + slots * width);
+    each([&](const Expert& e, int64_t at, int64_t m) {
+      products.push_back({e.gate_proj, x, m, hidden, gates + at * width, width, nullptr, e.up_proj, row_of.data() + at,
+                          prompts(at, m)});
+    });
+    if (shared_width)
+      products.push_back(
+          step.feed_forward(shared.gate_proj, x, hidden, gates + slots * width, shared_width, shared.up_proj));
     step.multiply(shared_width ? "experts, shared gate+up" : "experts gate+up", products);
     products.clear();
-    const auto down = [&](const Expert& e, const float* in, int64_t m, float* out) {
-      products.push_back({e.down_proj, in, m, e.down_proj.cols, out, hidden});
-    };
-    each([&](const Expert& e, int64_t at, int64_t m) { down(e, gates + at * width, m, outs + at * hidden); });
-    if (shared_width) down(shared, gates + slots * width, rows, outs + slots * hidden);
+    each([&](const Expert& e, int64_t at, int64_t m) {
+      products.push_back({.w = e.down_proj, .x = gates + at * width, .m = m, .ldx = width, .y = outs + at * hidden,
+                          .ldy = hidden, .prompt = prompts(at, m)});
+    });
+    if (shared_width)
+      products.push_back(step.feed_forward(shared.down_proj, gates + slots * width, shared_width, outs + slots * hidden, hidden));
     step.multiply(shared_width ? "experts, shared down" : "experts down", products);
 
     // y = sum of the chosen, in order of their number, then the shared one: the same bits whoever stands beside this

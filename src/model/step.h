@@ -19,7 +19,7 @@ namespace sonde {
 struct StepTables {
   std::vector<double> cosine, sine;                  // [rows, rope_dim / 2]
   std::vector<float> cosine_f32, sine_f32;           // the same, for the fast path alone
-  std::vector<int64_t> first_row;                    // of each chunk
+  std::vector<int64_t> first_row;                    // of each chunk: answers' before prompts'
   std::vector<std::vector<const std::byte*>> pages;  // of each chunk, in this layer
 };
 
@@ -27,6 +27,7 @@ struct Step {
   ThreadPool& pool;
   std::span<const SequenceChunk> chunks;
   int64_t rows = 0;    // tokens of all chunks
+  int64_t answers = 0;  // rows of answers, the first
   int64_t record = 0;  // values a token and layer in the cache
   const Type* type;    // of these values
   int64_t rope_dim = 0;
@@ -51,8 +52,13 @@ struct Step {
         first_row(tables.first_row),
         pages(tables.pages) {
     if (pages.size() < chunks.size()) pages.resize(chunks.size());
-    first_row.clear();
-    for (const SequenceChunk& chunk : chunks) first_row.push_back(rows), rows += int64_t(chunk.tokens.size());
+    first_row.resize(chunks.size());
+    for (const bool answer : {true, false}) {
+      for (std::size_t c = 0; c < chunks.size(); ++c) {
+        if (chunks[c].absorbed == answer) first_row[c] = rows, rows += int64_t(chunks[c].tokens.size());
+      }
+      if (answer) answers = rows;
+    }
     const int64_t half = rope_dim / 2;
     cosine.resize(std::size_t(rows * half)), sine.resize(std::size_t(rows * half));
     for (std::size_t c = 0; c < chunks.size(); ++c)
@@ -65,6 +71,7 @@ struct Step {
   }
 
   bool exact() const { return type == f32(); }
+  int64_t prompts() const { return rows - answers; }  // the last rows
 
   void enter_layer(int64_t index) {
     layer = index;
@@ -74,6 +81,11 @@ struct Step {
     }
   }
 
+  // Of a feed-forward: y = x w^T, or with `up`, for all rows, with their strides. (An attention's products keep one form:
+  // the softmax makes much of small errors.)
+  Product feed_forward(const Matrix& w, const float* x, int64_t ldx, float* y, int64_t ldy, const Matrix& up = {}) const {
+    return {.w = w, .x = x, .m = rows, .ldx = ldx, .y = y, .ldy = ldy, .up = up, .prompt = prompts()};
+  }
   // `what` names the operation in a profile.
   Profile::Scope timed(std::string_view what) const { return {pool.profile(), what}; }
   void multiply(std::string_view what, std::span<const Product> products) const;

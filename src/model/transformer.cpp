@@ -38,6 +38,7 @@ class Transformer final : public Model {
   int64_t mapped_bytes() const override {
     return mapped_bytes_ + (packed_ && !packed_->file().empty() ? packed_->bytes() : 0);
   }
+  bool has_two_forms() const override { return config_.is_mla() || (packed_ && has_prompt_form()); }
   Packed packed() const override {
     return packed_ ? Packed{packed_->bytes(), packed_->matrices(), packed_->made(), packed_->file()} : Packed{};
   }
@@ -81,11 +82,10 @@ class Transformer final : public Model {
     for (const SequenceChunk& chunk : chunks) states += chunk.states ? int64_t(chunk.tokens.size()) : 0;
     out.states.resize(std::size_t(states * hidden));
     float* to = out.states.data();
-    const float* from = h;
-    for (const SequenceChunk& chunk : chunks) {
-      const auto n = int64_t(chunk.tokens.size());
-      if (chunk.states) step.norm(from, hidden, norm_, eps(), to, hidden, n), to += n * hidden;
-      from += n * hidden;
+    for (std::size_t c = 0; c < chunks.size(); ++c) {
+      if (!chunks[c].states) continue;
+      const auto n = int64_t(chunks[c].tokens.size());
+      step.norm(h + step.first_row[c] * hidden, hidden, norm_, eps(), to, hidden, n), to += n * hidden;
     }
     return true;
   }

@@ -4,6 +4,7 @@
 
 #include "kernels/common.h"
 #include "kernels/pack.h"
+#include "kernels/packed_matrix.h"
 #include "tensor/quant/all.h"
 
 namespace sonde::test {
@@ -12,48 +13,6 @@ namespace {
 class Strips : public KernelSets {};
 SONDE_EVERY_SET(Strips);
 INSTANTIATE_TEST_SUITE_P(Models, Strips, testing::Values("amx_model"), [](const auto& set) { return std::string(set.param); });
-
-std::vector<const Type*> packed_types() {
-  std::vector<const Type*> types;
-  for (const Type& type : all_types()) {
-    if (type.unpack != nullptr && packed_bytes(Matrix{&type, reinterpret_cast<const std::byte*>(&type), 16, type.block,
-                                                      type.bytes}) > 0)
-      types.push_back(&type);
-  }
-  return types;
-}
-
-Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
-  SONDE_CHECK(pack_rows(pool, w, 0, w.rows, out));
-  use_packed(w, out);
-  return {};
-}
-
-struct PackedMatrix : OwnedMatrix {
-  AlignedVector<std::byte> strips;
-};
-
-PackedMatrix packed_matrix(ThreadPool& pool, const Type& type, int64_t rows, int64_t cols, uint64_t seed) {
-  PackedMatrix m;
-  static_cast<OwnedMatrix&>(m) = random_matrix(type, rows, cols, seed);
-  m.strips.resize(std::size_t(packed_bytes(m.view)));
-  const Status packed = pack(pool, m.view, m.strips.data());
-  EXPECT_TRUE(packed.ok()) << type.name;
-  return m;
-}
-
-// What the kernels see of x: each run of 32 rounded to multiples of its largest magnitude / 127.
-std::vector<float> rounded(const std::vector<float>& x) {
-  constexpr float kMagic = 12582912;  // 1.5 * 2^23: adding it rounds to an integer
-  std::vector<float> y(x.size());
-  for (std::size_t k = 0; k < x.size(); k += 32) {
-    float largest = 0;
-    for (std::size_t j = k; j < k + 32; ++j) largest = std::max(largest, std::abs(x[j]));
-    const float scale = largest / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
-    for (std::size_t j = k; j < k + 32; ++j) y[j] = scale * (std::fma(x[j], inverse, kMagic) - kMagic);
-  }
-  return y;
-}
 
 // |scale * code| + |minimum| of each weight of row r: what the parts that are summed apart can reach.
 template <class Q>
@@ -193,17 +152,7 @@ TEST_P(Strips, TheLargestMagnitudesAreExact) {
   for (const Type* type : packed_types()) {
     for (int filling : {0x00, 0x7F, 0x80, 0xFF}) {
       PackedMatrix w = packed_matrix(pool, *type, 16, 2 * std::max(type->block, 32), 5);
-      // Every code byte of the block, leaving the scales of the random block as they are.
-      std::vector<float> before(std::size_t(type->block)), after(before.size());
-      for (int64_t b = 0; b < 16 * w.view.cols / type->block; ++b) {
-        std::byte* block = w.bytes.data() + b * type->bytes;
-        for (int i = 0; i < type->bytes; ++i) {
-          const std::byte old = block[i];
-          block[i] = std::byte(filling);
-          type->unpack(block, 1, after.data());
-          if (!std::all_of(after.begin(), after.end(), [](float v) { return std::abs(v) < 0x1p40f; })) block[i] = old;
-        }
-      }
+      fill_codes(w, filling);
       ASSERT_TRUE(pack(pool, w.view, w.strips.data()).ok());
       for (float sign : {1.0f, -1.0f}) {
         std::vector<float> x(std::size_t(w.view.cols), 127 * sign);

@@ -97,6 +97,11 @@ template <class Reader, int R, int T>
 void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int64_t strip_bytes, int64_t blocks, int64_t strip,
                 int64_t token, const uint8_t* x) {
   const bool once = task.m <= kStripAlone;
+  if (!once) {  // another core may hold these lines, and a store waits for them
+    for (int t = 0; t < T; ++t) {
+      for (int i = 0; i < R; ++i) __builtin_prefetch(task.y + (token + t) * task.ldy + 16 * (strip + i), 1);
+    }
+  }
   Lanes acc[R][T];
   multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, once, acc);
   if (up != nullptr) {

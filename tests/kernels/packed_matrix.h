@@ -1,0 +1,69 @@
+// Matrices with their packed form, and what the integer kernels see of x.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/common.h"
+#include "kernels/pack.h"
+
+namespace sonde::test {
+
+inline std::vector<const Type*> packed_types() {
+  std::vector<const Type*> types;
+  for (const Type& type : all_types()) {
+    if (type.unpack != nullptr && packed_bytes(Matrix{&type, reinterpret_cast<const std::byte*>(&type), 16, type.block,
+                                                      type.bytes}) > 0)
+      types.push_back(&type);
+  }
+  return types;
+}
+
+inline Status pack(ThreadPool& pool, Matrix& w, std::byte* out) {
+  SONDE_CHECK(pack_rows(pool, w, 0, w.rows, out));
+  use_packed(w, out);
+  return {};
+}
+
+struct PackedMatrix : OwnedMatrix {
+  AlignedVector<std::byte> strips;
+};
+
+inline PackedMatrix packed_matrix(ThreadPool& pool, const Type& type, int64_t rows, int64_t cols, uint64_t seed) {
+  PackedMatrix m;
+  static_cast<OwnedMatrix&>(m) = random_matrix(type, rows, cols, seed);
+  m.strips.resize(std::size_t(packed_bytes(m.view)));
+  const Status packed = pack(pool, m.view, m.strips.data());
+  EXPECT_TRUE(packed.ok()) << type.name;
+  return m;
+}
+
+// What the kernels see of x: each run of 32 rounded to multiples of its largest magnitude / 127.
+inline std::vector<float> rounded(const std::vector<float>& x) {
+  constexpr float kMagic = 12582912;  // 1.5 * 2^23: adding it rounds to an integer
+  std::vector<float> y(x.size());
+  for (std::size_t k = 0; k < x.size(); k += 32) {
+    float largest = 0;
+    for (std::size_t j = k; j < k + 32; ++j) largest = std::max(largest, std::abs(x[j]));
+    const float scale = largest / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
+    for (std::size_t j = k; j < k + 32; ++j) y[j] = scale * (std::fma(x[j], inverse, kMagic) - kMagic);
+  }
+  return y;
+}
+
+// Every byte of w's blocks, where it leaves the values below 2^40 (scales stay as they are).
+inline void fill_codes(PackedMatrix& w, int filling) {
+  const Type* type = w.view.type;
+  std::vector<float> values(std::size_t(type->block));
+  for (int64_t b = 0; b < w.view.rows * w.view.cols / type->block; ++b) {
+    std::byte* block = w.bytes.data() + b * type->bytes;
+    for (int i = 0; i < type->bytes; ++i) {
+      const std::byte old = block[i];
+      block[i] = std::byte(filling);
+      type->unpack(block, 1, values.data());
+      if (!std::all_of(values.begin(), values.end(), [](float v) { return std::abs(v) < 0x1p40f; })) block[i] = old;
+    }
+  }
+}
+
+}  // namespace sonde::test
