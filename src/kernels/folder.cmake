@@ -11,7 +11,7 @@ if(SONDE_SANITIZE)  # a check for every load of every form at -O3 costs a compil
   endif()
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  set_source_files_properties(${isa}/avx2.cpp PROPERTIES COMPILE_OPTIONS "${speed};-mavx2;-mfma;-mf16c;-mbmi2")
+  set_source_files_properties(${isa}/avx2.cpp PROPERTIES COMPILE_OPTIONS "${speed};-mavx2;-mfma;-mf16c;-mbmi2;-mprfchw")
   set(avx512 -mprfchw -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 -mprefer-vector-width=512)
   set_source_files_properties(${isa}/avx512.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512}")
   set_source_files_properties(${isa}/avx512_vnni.cpp PROPERTIES COMPILE_OPTIONS "${speed};${avx512};-mavx512vnni")

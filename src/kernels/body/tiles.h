@@ -212,7 +212,8 @@ KernelTable tile_kernels{};
 
 KernelTable& tile_table(const KernelTable& served) {
   fewer = &served, tile_kernels = served;
-  for (int i = 0; i < kTypes; ++i) strip_types[i] = served.strips[i];
+  // No form for prompts: folding sixteen rows takes as long as their products with fifty tokens by tiles.
+  for (int i = 0; i < kTypes; ++i) strip_types[i] = served.strips[i], strip_types[i].fold = nullptr;
   StripType* type = strip_types;
 #define SONDE_ROW(T) take_type<q::T>(*type++);
   SONDE_TYPES(SONDE_ROW)
