@@ -1,6 +1,7 @@
-// Products of a prompt's rows in integers, for types with strips: each 256 columns of a row of W (the last may be fewer) are
-// rounded to signed bytes under one scale, 1/127 of the largest value that their codes could stand for, so that among the
-// products of bytes only the scale of x is left to apply. x is rounded as in body/strips.h, with zero 128.
+// Products of a prompt's rows in integers, for types with minima or two scales a run: each 256 columns of a row of W (the
+// last may be fewer) are rounded to signed bytes under one scale, 1/127 of the largest value that their codes could stand
+// for, so that among the products of bytes only the scale of x is left to apply. x is rounded as in body/strips.h, with
+// zero 128.
 //   part = fma(float(sum of 32 bytes * bytes), x-scale, part), from 0, for the runs of 32 columns in order;
 //   acc = fma(part, scale, acc) for each 256 columns: one definition for every number of tokens.
 // A byte errs by 1/2 + 2^-3 of its unit at most: half by rounding, the rest by coefficients of 16 bits.
@@ -11,30 +12,18 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-constexpr int kFoldRuns = 8, kFoldSpans = 2;          // runs of a span, which has a scale; spans unpacked at once
-constexpr int kSpanBytes = kFoldRuns * 512 + 64;      // [run][8 groups][16 rows][4], then 16 scales
+constexpr int kFoldRuns = 8, kFoldSpans = 2;      // runs of a span, which has a scale; spans unpacked at once
+constexpr int kSpanBytes = kFoldRuns * 512 + 64;  // [run][8 groups][16 rows][4], then 16 scales
 
-// The smallest and the largest byte that Reader::group() can give, less the byte of zero.
-struct CodeRange {
-  int least, largest;
-  constexpr int widest() const { return largest > -least ? largest : -least; }
-};
+// The others have two float operations for 32 columns, not three or four, and gain less than unpacking costs.
 template <class Reader>
-constexpr CodeRange code_range() {
-  if (Reader::kMost != kSignedCodes) return {-Reader::kZero, Reader::kMost - Reader::kZero};
-  CodeRange range{0, 0};
-  for (int i = 0; i < 16; ++i) {
-    const int value = Reader::kTable[i];
-    range = {value < range.least ? value : range.least, value > range.largest ? value : range.largest};
-  }
-  return range;
-}
+constexpr bool folds = Reader::kMin || Reader::kHalves == 2;
 
 // Up to kFoldRuns runs of a strip, from the start of a block at w on.
 template <class Reader>
 void fold_span(const uint8_t* w, int64_t runs, uint8_t* out) {
-  constexpr CodeRange kRange = code_range<Reader>();
-  constexpr int kHalves = Reader::kHalves;
+  constexpr int kHalves = Reader::kHalves, kZero = Reader::kZero, kMost = Reader::kMost;
+  static_assert(0 < kMost && kMost < 64);
   Lanes scales[kFoldRuns * kHalves], least[kFoldRuns];
   Lanes largest = zero();
   const uint8_t* at[kFoldRuns];
@@ -45,17 +34,16 @@ void fold_span(const uint8_t* w, int64_t runs, uint8_t* out) {
     least[run] = Reader::kMin ? Reader::least(block, at[run], inside) : zero();
     for (int h = 0; h < kHalves; ++h) {
       const Lanes scale = scales[run * kHalves + h] = Reader::scale(block, at[run], inside, h);
-      const Lanes low = fma(scale, set(float(kRange.least)), least[run]);
-      const Lanes high = fma(scale, set(float(kRange.largest)), least[run]);
+      const Lanes low = fma(scale, set(float(-kZero)), least[run]);
+      const Lanes high = fma(scale, set(float(kMost - kZero)), least[run]);
       largest = larger(largest, larger(magnitude(low), magnitude(high)));
     }
   }
   store(reinterpret_cast<float*>(out + kFoldRuns * 512), mul(largest, set(1.0f / 127.0f)));
-  const Lanes inverse = inverse_above(largest, 0x1p-100f, 127.0f);  // what is smaller counts as zero
+  const Lanes inverse = inverse_above(largest, 0x1p-100f, 256 * 127.0f);  // what is smaller counts as zero
   for (int64_t run = 0; run < runs; ++run, out += 512) {
     for (int h = 0; h < kHalves; ++h) {
-      const Lanes scale = mul(scales[run * kHalves + h], inverse), shift = mul(least[run], inverse);
-      const Fold<(kRange.widest() > 64)> fold(scale, shift, Reader::kZero);
+      const Fold fold(mul(scales[run * kHalves + h], inverse), mul(least[run], inverse), kZero);
       for (int g = 8 / kHalves * h; g < 8 / kHalves * (h + 1); ++g) {
         store_quads(out + 64 * g, fold.of(Reader::group(at[run], int(run % Reader::kRuns), g)));
       }

@@ -106,7 +106,6 @@ struct StripReader {
   static constexpr int kZero = S::kZero;
   static constexpr int kMost = S::kHasTable ? kSignedCodes : (1 << S::kBits) - 1;
   static constexpr int kRunLines = L::kRunBytes / 64 + 1;  // cache lines, to fetch ahead
-  static constexpr const int8_t* kTable = S::kTable;       // of what group() looks up; null: it gives 0 ... kMost
 
   struct Block {
     Lanes d, m;

@@ -11,32 +11,22 @@ inline Lanes inverse_above(Lanes a, float least, float numerator) {  // numerato
   return {_mm512_maskz_div_ps(_mm512_cmp_ps_mask(a.v, _mm512_set1_ps(least), _CMP_GE_OQ), _mm512_set1_ps(numerator), a.v)};
 }
 
-// (byte - zero) * scale + shift, rounded, + 128: of sixteen rows. In 1/256 of a unit, two bytes of a row at a time.
-// By low products where scale * 256 has bits enough, kWide: by high ones, where (byte - zero) * scale < 128 needs more.
-template <bool kWide>
+// (code - zero) * scale + shift, rounded, + 128: bytes of sixteen rows, whose codes have six bits at most. Scale and shift
+// come in 1/256 of a unit, and are whole numbers of these; products of 16 bits, two bytes of a row at a time.
 struct Fold {
   __m512i scale, shift;
   inline Fold(Lanes s, Lanes b, int zero) {
-    const __m512i one = _mm512_cvtps_epi32(_mm512_mul_ps(s.v, _mm512_set1_ps(kWide ? 32768.0f : 256.0f)));
-    const __m512i factor = kWide ? _mm512_min_epi32(one, _mm512_set1_epi32(32767)) : one;
-    __m512i added = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(b.v, _mm512_set1_ps(256.0f))), _mm512_set1_epi32(0x8080));
-    if constexpr (!kWide) added = _mm512_sub_epi32(added, _mm512_mullo_epi32(factor, _mm512_set1_epi32(zero)));
-    scale = twice(factor), shift = twice(added);
+    const __m512i factor = _mm512_cvtps_epi32(s.v), less = _mm512_mullo_epi32(factor, _mm512_set1_epi32(zero));
+    scale = twice(factor);
+    shift = twice(_mm512_sub_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(b.v), _mm512_set1_epi32(0x8080)), less));
   }
   static inline __m512i twice(__m512i a) { return _mm512_mask_blend_epi16(0xAAAAAAAA, a, _mm512_slli_epi32(a, 16)); }
-  inline Quads of(Quads bytes) const {
+  inline Quads of(Quads codes) const {
     const __m512i high = _mm512_set1_epi16(short(0xFF00));
-    __m512i even, odd;
-    if constexpr (kWide) {
-      const __m512i centred = _mm512_xor_si512(bytes.v, _mm512_set1_epi8(char(0x80)));
-      even = _mm512_mulhrs_epi16(_mm512_slli_epi16(centred, 8), scale);
-      odd = _mm512_mulhrs_epi16(_mm512_and_si512(centred, high), scale);
-    } else {
-      even = _mm512_mullo_epi16(_mm512_andnot_si512(high, bytes.v), scale);
-      odd = _mm512_mullo_epi16(_mm512_srli_epi16(bytes.v, 8), scale);
-    }
-    even = _mm512_srli_epi16(_mm512_add_epi16(even, shift), 8);
-    return {_mm512_ternarylogic_epi32(high, _mm512_add_epi16(odd, shift), even, 0xEA)};  // high & odd | even
+    const __m512i even = _mm512_mullo_epi16(_mm512_andnot_si512(high, codes.v), scale);
+    const __m512i odd = _mm512_mullo_epi16(_mm512_srli_epi16(codes.v, 8), scale);
+    const __m512i low = _mm512_srli_epi16(_mm512_add_epi16(even, shift), 8);
+    return {_mm512_ternarylogic_epi32(high, _mm512_add_epi16(odd, shift), low, 0xEA)};  // high & odd | low
   }
 };
 
@@ -53,7 +43,9 @@ namespace {
 template <class Q>
 constexpr StripType folding_type() {
   StripType type = strip_type<Q>();
-  if constexpr (requires { typename Q::Strip; }) type.fold = multiply_folded_strips<StripReader<Q>>;
+  if constexpr (requires { typename Q::Strip; }) {
+    if constexpr (folds<StripReader<Q>>) type.fold = multiply_folded_strips<StripReader<Q>>;
+  }
   return type;
 }
 constexpr StripType kFoldingTypes[] = {
