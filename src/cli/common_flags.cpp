@@ -118,7 +118,7 @@ void RunFlags::declare(Args& args) {
   args.flag("--exact", exact,
             "the exact path: F32 activations on the weights as stored, an F32 cache (the default below 256 MiB)");
   args.flag("--fast", fast, "the fast path: bytes on packed weights, a BF16 cache (the default from 256 MiB on)");
-  args.flag("--reproducible", reproducible, "one form of attention throughout: the same bits however the work is cut");
+  args.flag("--reproducible", reproducible, "one form of attention and products throughout: the same bits however the work is cut");
   args.option(
       "--draft", draft,
       "guess so many tokens ahead and check them together: N, auto (as many as pay) or off; the answer stays the "
