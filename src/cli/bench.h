@@ -29,6 +29,7 @@ struct Measurement {
   int64_t tokens = 0;
   double seconds = 0, bytes = 0, flops = 0;
   std::optional<Profile> profile = {};
+  double memory_before = 0, memory_after = 0;  // 10^9 bytes a second that the machine's memory gave
 
   double rate() const { return static_cast<double>(tokens) / seconds; }
   double gbs() const { return bytes / seconds / 1e9; }

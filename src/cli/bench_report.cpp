@@ -64,6 +64,13 @@ void print_operations(const Measurement& m, const Peaks& peaks) {
                     1e3 * waiting_seconds(*m.profile)));
 }
 
+// Memory as it was measured before and after m, on average.
+Peaks peaks_of(const Measurement& m, const Peaks& at_start) {
+  Peaks peaks = at_start;
+  peaks.dram_read_gbs = (m.memory_before + m.memory_after) / 2;
+  return peaks;
+}
+
 }  // namespace
 
 double peak_of(const Peaks& peaks, Profile::Arithmetic arithmetic) {
@@ -82,15 +89,19 @@ void print_heading(Profile::Arithmetic arithmetic) {
   flush();
 }
 
-void print_row(const Measurement& m, const Peaks& peaks, Profile::Arithmetic arithmetic) {
-  print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} %)\n", m.what, m.batch,
-                    m.depth, m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
-                    100 * m.gflops() / peak_of(peaks, arithmetic)));
+void print_row(const Measurement& m, const Peaks& at_start, Profile::Arithmetic arithmetic) {
+  const Peaks peaks = peaks_of(m, at_start);
+  const double most = std::max(m.memory_before, m.memory_after), least = std::min(m.memory_before, m.memory_after);
+  print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} %){}\n", m.what, m.batch, m.depth,
+                    m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
+                    100 * m.gflops() / peak_of(peaks, arithmetic),
+                    most > 1.1 * least ? fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.memory_before, m.memory_after) : ""));
   if (m.profile) print_operations(m, peaks);
   flush();
 }
 
-Json to_json(const Measurement& m, const Peaks& peaks) {
+Json to_json(const Measurement& m, const Peaks& at_start) {
+  const Peaks peaks = peaks_of(m, at_start);
   Json json = {{"what", m.what},
                {"batch", m.batch},
                {"depth", m.depth},
@@ -99,6 +110,7 @@ Json to_json(const Measurement& m, const Peaks& peaks) {
                {"tokens_per_second", m.rate()},
                {"gb_per_second", m.gbs()},
                {"gflop_per_second", m.gflops()},
+               {"dram_read_gb_per_second", {m.memory_before, m.memory_after}},
                {"of_dram_peak", m.gbs() / peaks.dram_read_gbs},
                {"of_fma_peak", m.gflops() / peaks.fma_gflops},
                {"of_int8_peak", m.gflops() / peaks.int8_gops}};

@@ -20,15 +20,27 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kProbeSeconds = 2;
+constexpr double kProbeSeconds = 2, kMemorySeconds = 0.2;
 
-// Starts VmHWM afresh (proc(5), clear_refs); where that is not allowed, the probe's buffer counts.
-void forget_peak_resident() {
-  if (std::FILE* file = std::fopen("/proc/self/clear_refs", "w")) {
-    std::fputs("5", file);
-    std::fclose(file);
+// VmHWM without what probes take: it is started afresh after each (proc(5), clear_refs); where that is not allowed, their
+// buffer counts.
+class PeakResident {
+ public:
+  template <class F>
+  auto without(F&& probe) {
+    most_ = std::max(most_, peak_resident());
+    const auto result = probe();
+    if (std::FILE* file = std::fopen("/proc/self/clear_refs", "w")) {
+      std::fputs("5", file);
+      std::fclose(file);
+    }
+    return result;
   }
-}
+  int64_t bytes() const { return std::max(most_, peak_resident()); }
+
+ private:
+  int64_t most_ = 0;
+};
 
 Result<int> bench(const BenchOptions& options) {
   SONDE_CHECK(options.run.check());
@@ -38,8 +50,8 @@ Result<int> bench(const BenchOptions& options) {
   const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const Interrupt interrupt;
   if (stderr_is_terminal()) notice("measuring the machine, 2 s");
-  const Peaks peaks = measure_peaks(*direct.pool, kProbeSeconds);
-  forget_peak_resident();  // the probe's buffer is no part of the model's memory
+  PeakResident resident;
+  const Peaks peaks = resident.without([&] { return measure_peaks(*direct.pool, kProbeSeconds); });
   const ThreadPool::Awake awake(*direct.pool);
   Bench bench(direct, options);
   SONDE_TRY(const double first_seconds, bench.warm_up());
@@ -58,7 +70,10 @@ Result<int> bench(const BenchOptions& options) {
     print_heading(bench.arithmetic());
   }
   Json results = Json::array(), skipped = Json::array();
-  const auto add = [&](const Measurement& m) {
+  double memory = peaks.dram_read_gbs;
+  const auto add = [&](Measurement m) {
+    m.memory_before = memory;
+    m.memory_after = memory = resident.without([&] { return measure_memory(*direct.pool, kMemorySeconds); });
     if (options.json)
       results.push_back(to_json(m, peaks));
     else
@@ -94,7 +109,7 @@ Result<int> bench(const BenchOptions& options) {
                 {"arithmetic", name_of(bench.arithmetic())},  // the peak that bounds most of its operations
                 {"load_seconds", load_seconds},
                 {"first_token_seconds", first_seconds},
-                {"peak_memory_bytes", peak_resident()},
+                {"peak_memory_bytes", resident.bytes()},
                 {"bytes_per_token", bench.tensors().work.bytes},
                 {"weights_per_token", bench.tensors().work.weights},
                 {"kv_bytes_per_token",
@@ -102,7 +117,7 @@ Result<int> bench(const BenchOptions& options) {
                 {"results", results},
                 {"skipped_depths", skipped}});
   } else {
-    print(fmt::format("\npeak memory {}\n", bytes_text(static_cast<double>(peak_resident()))));
+    print(fmt::format("\npeak memory {}\n", bytes_text(static_cast<double>(resident.bytes()))));
   }
   return kOk;
 }

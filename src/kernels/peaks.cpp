@@ -53,12 +53,10 @@ double sum_of_best_rates(ThreadPool& pool, double seconds, F&& work) {
 
 }  // namespace
 
-Peaks measure_peaks(ThreadPool& pool, double seconds) {
+double measure_memory(ThreadPool& pool, double seconds) {
   const kernels::KernelTable& widest = kernels::table();
   const ThreadPool::Awake awake(pool);
   std::atomic<float> sink{0};  // keeps the results alive
-  Peaks peaks;
-
   // Half a gigabyte where there is room: many times a last-level cache. Each burst reads the next 64th of it, which takes
   // a fraction of a millisecond.
   constexpr int64_t kParts = 64;
@@ -67,12 +65,19 @@ Peaks measure_peaks(ThreadPool& pool, double seconds) {
   buffer.resize(std::size_t(bytes / 4), 1.0f);
   const int64_t part = int64_t(buffer.size()) / kParts;
   int64_t turn = 0;
-  peaks.dram_read_gbs = 1e-9 * best_rate(seconds * 0.5, [&] {
+  return 1e-9 * best_rate(seconds, [&] {
     const float* data = buffer.data() + turn++ % kParts * part;
     pool.split(part, 1024, [&](int64_t begin, int64_t end, int) { sink = widest.read_all(data + begin, end - begin); });
     return double(part) * 4;
   });
+}
 
+Peaks measure_peaks(ThreadPool& pool, double seconds) {
+  const kernels::KernelTable& widest = kernels::table();
+  const ThreadPool::Awake awake(pool);
+  std::atomic<float> sink{0};
+  Peaks peaks;
+  peaks.dram_read_gbs = measure_memory(pool, seconds * 0.5);
   constexpr int64_t kRounds = 4'000;  // some ten microseconds: whatever else runs here seldom cuts in
   const auto burst = [&](int64_t (*run)(int64_t, float*)) {
     return sum_of_best_rates(pool, seconds * 0.25, [&] {

@@ -14,5 +14,7 @@ struct Peaks {
 
 // Takes about `seconds` in all, with all threads of the pool.
 Peaks measure_peaks(ThreadPool& pool, double seconds);
+// Peaks::dram_read_gbs alone: on a shared machine it may change from minute to minute.
+double measure_memory(ThreadPool& pool, double seconds);
 
 }  // namespace sonde

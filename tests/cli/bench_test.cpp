@@ -19,6 +19,9 @@ TEST(Bench, MeasuresBesideThePeaks) {
     EXPECT_GT(result["tokens_per_second"], 0);
     EXPECT_GT(result["gb_per_second"], 0);
     EXPECT_GT(result["of_int8_peak"], 0);
+    ASSERT_EQ(result["dram_read_gb_per_second"].size(), 2u);  // before and after
+    const double memory = result["dram_read_gb_per_second"][0].get<double>() + result["dram_read_gb_per_second"][1].get<double>();
+    EXPECT_NEAR(result["of_dram_peak"].get<double>() * memory / 2, result["gb_per_second"].get<double>(), 1e-6 * memory);
     EXPECT_FALSE(result.contains("operations"));
     EXPECT_LT(result["gflop_per_second"], 1.1 * j["peaks"]["fma_gflop_per_second"].get<double>());
   }
