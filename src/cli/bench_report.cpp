@@ -91,11 +91,12 @@ void print_heading(Profile::Arithmetic arithmetic) {
 
 void print_row(const Measurement& m, const Peaks& at_start, Profile::Arithmetic arithmetic) {
   const Peaks peaks = peaks_of(m, at_start);
-  const double most = std::max(m.memory_before, m.memory_after), least = std::min(m.memory_before, m.memory_after);
+  const auto [least, most] = std::minmax({m.memory_before, m.memory_after});
+  const std::string moved = fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.memory_before, m.memory_after);
   print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} %){}\n", m.what, m.batch, m.depth,
                     m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
                     100 * m.gflops() / peak_of(peaks, arithmetic),
-                    most > 1.1 * least ? fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.memory_before, m.memory_after) : ""));
+                    most > 1.1 * least ? moved : ""));
   if (m.profile) print_operations(m, peaks);
   flush();
 }

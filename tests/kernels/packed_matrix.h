@@ -51,6 +51,16 @@ inline std::vector<float> rounded(const std::vector<float>& x) {
   return y;
 }
 
+// The same of m rows of x, whose stride is ldx; zeros between them.
+inline std::vector<float> rounded(const std::vector<float>& x, int64_t m, int64_t ldx, int64_t cols) {
+  std::vector<float> seen(x.size());
+  for (int64_t i = 0; i < m; ++i) {
+    const std::vector<float> row = rounded({x.begin() + i * ldx, x.begin() + i * ldx + cols});
+    std::copy(row.begin(), row.end(), seen.begin() + i * ldx);
+  }
+  return seen;
+}
+
 // Every byte of w's blocks, where it leaves the values below 2^40 (scales stay as they are).
 inline void fill_codes(PackedMatrix& w, int filling) {
   const Type* type = w.view.type;

@@ -70,11 +70,8 @@ TEST_P(Strips, AgreeWithReferenceForEveryType) {
         for (int64_t m : {1, 2, 5, 8, 17}) {
           const int64_t ldx = cols + 3, ldy = rows + 1;
           const std::vector<float> x = normals(std::size_t(m * ldx), uint64_t(m)), bias = normals(std::size_t(rows), 8);
-          std::vector<float> seen(x.size()), y(std::size_t(m * ldy), NAN);
-          for (int64_t i = 0; i < m; ++i) {
-            const std::vector<float> row = rounded({x.begin() + i * ldx, x.begin() + i * ldx + cols});
-            std::copy(row.begin(), row.end(), seen.begin() + i * ldx);
-          }
+          const std::vector<float> seen = rounded(x, m, ldx, cols);
+          std::vector<float> y(std::size_t(m * ldy), NAN);
           const float* b = m % 2 == 0 ? bias.data() : nullptr;
           matmul(pool, w.view, x.data(), m, ldx, y.data(), ldy, b);
           const reference::Bounded truth = reference::matmul(w.view, seen.data(), m, ldx, b);

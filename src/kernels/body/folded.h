@@ -154,25 +154,27 @@ void multiply_folded_strips(const StripTask& task, int64_t begin, int64_t end, f
       }
     }
   };
-  const auto put = [&](int64_t strip, Lanes out, float* y) {
-    const int64_t row = 16 * strip, rows = task.rows - row < 16 ? task.rows - row : 16;
+  const auto put = [&](int64_t at_strip, Lanes out, float* to) {
+    const int64_t row = 16 * at_strip, rows = task.rows - row < 16 ? task.rows - row : 16;
     if (task.bias != nullptr) out = add(out, load_part(task.bias + row, rows));
-    store_part(y, out, rows);
+    store_part(to, out, rows);
   };
   for (int64_t strip = begin; strip < end;) {
+    const float* const y = task.y + 16 * strip;
     if (task.up != nullptr) {
-      multiply_folded<Reader, 2>({at(task.w, strip), at(task.up, strip)}, task.strip_bytes, runs, x, task.m, total, task.y + 16 * strip, task.ldy);
-      each.template operator()<2>(strip, [&](float* y, const Lanes (&sums)[2]) { put(strip, silu_mul_lanes(sums[0], sums[1]), y); });
+      multiply_folded<Reader, 2>({at(task.w, strip), at(task.up, strip)}, task.strip_bytes, runs, x, task.m, total, y, task.ldy);
+      each.template operator()<2>(strip, [&](float* to, const Lanes (&sums)[2]) { put(strip, silu_mul_lanes(sums[0], sums[1]), to); });
       ++strip;
     } else if (strip + 2 <= end) {
-      multiply_folded<Reader, 2>({at(task.w, strip), at(task.w, strip + 1)}, 2 * task.strip_bytes, runs, x, task.m, total, task.y + 16 * strip, task.ldy);
-      each.template operator()<2>(strip, [&](float* y, const Lanes (&sums)[2]) {
-        put(strip, sums[0], y), put(strip + 1, sums[1], y + 16);
+      multiply_folded<Reader, 2>({at(task.w, strip), at(task.w, strip + 1)}, 2 * task.strip_bytes, runs, x, task.m, total, y,
+                                 task.ldy);
+      each.template operator()<2>(strip, [&](float* to, const Lanes (&sums)[2]) {
+        put(strip, sums[0], to), put(strip + 1, sums[1], to + 16);
       });
       strip += 2;
     } else {
-      multiply_folded<Reader, 1>({at(task.w, strip)}, task.strip_bytes, runs, x, task.m, total, task.y + 16 * strip, task.ldy);
-      each.template operator()<1>(strip, [&](float* y, const Lanes (&sums)[1]) { put(strip, sums[0], y); });
+      multiply_folded<Reader, 1>({at(task.w, strip)}, task.strip_bytes, runs, x, task.m, total, y, task.ldy);
+      each.template operator()<1>(strip, [&](float* to, const Lanes (&sums)[1]) { put(strip, sums[0], to); });
       ++strip;
     }
   }

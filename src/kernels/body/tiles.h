@@ -212,7 +212,7 @@ KernelTable tile_kernels{};
 
 KernelTable& tile_table(const KernelTable& served) {
   fewer = &served, tile_kernels = served;
-  // No form for prompts: folding sixteen rows takes as long as their products with fifty tokens by tiles.
+  // No form for prompts: by count of instructions, folding sixteen rows takes as long as tiles take for fifty tokens.
   for (int i = 0; i < kTypes; ++i) strip_types[i] = served.strips[i], strip_types[i].fold = nullptr;
   StripType* type = strip_types;
 #define SONDE_ROW(T) take_type<q::T>(*type++);
