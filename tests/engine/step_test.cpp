@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <limits>
 #include <mutex>
 #include <thread>
 
@@ -18,10 +17,17 @@ struct Watched {
   WatchedModel* model = nullptr;
 };
 
-Watched watched_engine(EngineOptions options, FakeTraits traits = {}, int64_t weight_bytes = 0) {
+// Known before the engine's thread begins: an engine with nothing to move rests at once.
+struct Weights {
+  int64_t to_move = 0;  // calls that find something to do
+  int64_t bytes = 0;
+};
+
+Watched watched_engine(EngineOptions options, FakeTraits traits = {}, Weights weights = {}) {
   EngineParts parts;
-  parts.weight_bytes = weight_bytes;
+  parts.weight_bytes = weights.bytes;
   auto model = std::make_unique<WatchedModel>(std::make_unique<FakeModel>(true, 4096, 0, traits));
+  model->to_move = weights.to_move;
   Watched made{nullptr, model.get()};
   parts.model = std::move(model);
   made.engine = make_engine(std::move(parts), std::move(options)).value();
@@ -252,8 +258,7 @@ TEST(Step, OfSeveralPromptsEndsWithTheShortest) {
 // Weights move while nobody waits for a prompt: when the engine has nothing to do, and after steps of answers.
 TEST(Step, WeightsMoveBetweenThoseOfAnswers) {
   std::vector<int64_t> moved;  // before each step
-  Watched w = watched_engine({.threads = 1, .prefill_chunk = 64, .draft = 0});
-  w.model->to_move = std::numeric_limits<int64_t>::max();
+  Watched w = watched_engine({.threads = 1, .prefill_chunk = 64, .draft = 0}, {}, {.to_move = 1'000'000'000});
   w.model->at_layer = [&](int64_t, int64_t l) {
     if (l == 0) moved.push_back(w.model->moved);
   };
@@ -266,16 +271,15 @@ TEST(Step, WeightsMoveBetweenThoseOfAnswers) {
 }
 
 TEST(Step, WeightsRestWhenAllOfThemHaveMoved) {
-  Watched w = watched_engine({.threads = 1});
-  w.model->to_move = 5;
+  Watched w = watched_engine({.threads = 1}, {}, {.to_move = 5});
   EXPECT_TRUE(comes([&] { return w.model->moved == 6; }));
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
   EXPECT_EQ(w.model->moved, 6);
 }
 
 TEST(Step, WeightsThatDoNotFitBesideTheCacheStayWhereTheyAre) {
-  Watched w = watched_engine({.threads = 1, .context = 512, .draft = 0}, {}, int64_t{1} << 60);
-  w.model->to_move = std::numeric_limits<int64_t>::max();
+  Watched w = watched_engine({.threads = 1, .context = 512, .draft = 0}, {},
+                             {.to_move = 1'000'000'000, .bytes = int64_t{1} << 60});
   const Request r = request(random_prompt(100, 3), 6);
   expect_right(collect(*w.engine->submit(r).value()), r);
   when_idle(*w.engine);

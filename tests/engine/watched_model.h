@@ -55,7 +55,8 @@ class WatchedModel final : public Model {
   std::atomic<int64_t> begun = 0, given_up = 0;               // steps
   std::atomic<int64_t> judged = 0;                            // drafts in whole steps
   std::vector<int64_t> tokens;                                // of each step; read when none runs
-  std::atomic<int64_t> moved = 0, to_move = 0;                // calls of move_weights(); so many find something to do
+  std::atomic<int64_t> moved = 0;                             // calls of move_weights()
+  int64_t to_move = 0;                                        // so many of them find something; set before the engine
 
  private:
   std::unique_ptr<Model> inner_;
