@@ -49,13 +49,15 @@ void multiply_panels(const PanelTask& task, int64_t begin, int64_t end, std::byt
     if (up != nullptr) fill_panel(task.up, begin + i, scratch + (count + i) * bytes);
   }
   const StripTask out{nullptr, nullptr, task.w.rows, 0, 0, nullptr, task.m, task.y, task.ldy, task.bias};
+  constexpr Next kNone{0, 0};  // all panels are in the caches
   for (int64_t tile = 0; tile < tile_count(task.m); ++tile) {
     const int64_t token = tile_start(task.m, tile);
     const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * runs * run_bytes(1, 1);
     with_count<kStripAlone>(tile_start(task.m, tile + 1) - token, [&]<int T>() {
       int64_t i = 0;
       const auto strips = [&]<int R>() {
-        strip_tile<PanelReader, R, T>(out, w + i * bytes, up == nullptr ? nullptr : up + i * bytes, bytes, runs, begin + i, token, x);
+        strip_tile<PanelReader, R, T>(out, w + i * bytes, up == nullptr ? nullptr : up + i * bytes, bytes, runs, begin + i, token, x,
+                                      task.m > kStripAlone ? &kNone : nullptr);
         i += R;
       };
       if constexpr (T <= kStripTokens) {

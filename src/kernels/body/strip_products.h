@@ -15,11 +15,17 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
 // The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
 constexpr int64_t ahead(int tokens) { return tokens > 2 ? 1536 : 4096; }
 
-// out[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks; once: no other tile
-// will read w. One copy for each reader and shape: inlined where it is called it would be three.
+// While one of many tiles reads strips that are in the caches, it fetches its share of those that come next: so many lines
+// for each run of 32 columns, from `offset` bytes after its own strips' first on.
+struct Next { int64_t offset, lines; };
+
+// out[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks. next, null: w comes
+// from memory, for this tile alone. One copy for each reader and shape: inlined where it is called it would be three.
 template <class Reader, int R, int T>
-SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, bool once,
+SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, const Next* next,
                                 Lanes (&out)[R][T]) {
+  const uint8_t* later = next == nullptr ? nullptr : w + next->offset;
+  const int64_t lines = next == nullptr ? 0 : next->lines;
   constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
   Lanes acc[R][T];
   for (int i = 0; i < R; ++i) {
@@ -30,14 +36,13 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
     for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * strip_bytes);
 #pragma GCC unroll 1
     for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
-      for (int i = 0; i < R; ++i) {
-        const uint8_t* const next = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + ahead(T);
-        if (once) {  // past the caches that x lies in
-          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line, 0, 0);
-        } else {
-          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(next + 64 * line);
+      if (next == nullptr) {
+        for (int i = 0; i < R; ++i) {
+          const uint8_t* const here = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + ahead(T);
+          for (int line = 0; line < Reader::kRunLines; ++line) __builtin_prefetch(here + 64 * line, 0, 0);  // past x's caches
         }
       }
+      for (int64_t line = 0; line < lines; ++line, later += 64) __builtin_prefetch(later, 0, 2);
       const uint8_t* const scales = x + 32 * T;
 #pragma GCC unroll 2
       for (int h = 0; h < Reader::kHalves; ++h) {
@@ -92,21 +97,20 @@ SONDE_INLINE void store_strips(const Lanes (&acc)[R][T], int64_t strip, int64_t 
   }
 }
 
-// Strips w (and up, where there is one) and one tile of x, into y.
+// Strips w (and up, where there is one) and one tile of x, into y. next: as above.
 template <class Reader, int R, int T>
 void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int64_t strip_bytes, int64_t blocks, int64_t strip,
-                int64_t token, const uint8_t* x) {
-  const bool once = task.m <= kStripAlone;
-  if (!once) {  // another core may hold these lines, and a store waits for them
+                int64_t token, const uint8_t* x, const Next* next) {
+  if (next != nullptr) {  // another core may hold these lines, and a store waits for them
     for (int t = 0; t < T; ++t) {
       for (int i = 0; i < R; ++i) __builtin_prefetch(task.y + (token + t) * task.ldy + 16 * (strip + i), 1);
     }
   }
   Lanes acc[R][T];
-  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, once, acc);
+  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, next, acc);
   if (up != nullptr) {
     Lanes ups[R][T];
-    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, once, ups);
+    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, next, ups);
     for (int i = 0; i < R; ++i) {
       for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], ups[i][t]);
     }
@@ -126,10 +130,10 @@ void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
     for (int64_t n, strip = begin; strip < end; strip += n) {
       n = end - strip < kTogether ? end - strip : kTogether;
       for (int64_t i = 0; i < n; ++i) {
-        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, true, gates[i]);
+        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, nullptr, gates[i]);
       }
       for (int64_t i = 0; i < n; ++i) {
-        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, true, ups);
+        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, nullptr, ups);
         for (int t = 0; t < T; ++t) ups[0][t] = silu_mul_lanes(gates[i][0][t], ups[0][t]);
         store_strips<1, T>(ups, strip + i, task.rows, task.bias, task.y, task.ldy);
       }
@@ -155,8 +159,11 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
         with_count<kStripAlone>(tile_start(task.m, i + 1) - token, [&]<int T>() {
           const auto tile = [&]<int R>(int64_t at) {
             const auto place = [&](const std::byte* of) { return reinterpret_cast<const uint8_t*>(of) + at * task.strip_bytes; };
+            const int64_t bytes = R * task.strip_bytes, runs = task.blocks * q::StripLayout<Q>::kRuns;
+            const int64_t lines = (bytes / 64 + (last - first) * runs - 1) / ((last - first) * runs);
+            const Next next{bytes + 64 * lines * runs * (i - first), lines};
             strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
-                                             task.blocks, at, token, x);
+                                             task.blocks, at, token, x, task.m > kStripAlone ? &next : nullptr);
           };
           if constexpr (T >= kPairTokens && T <= kStripTokens) {
             if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);
