@@ -41,20 +41,29 @@ count_ctest() {
   passed=$((passed + all - bad - skip)) failed=$((failed + bad)) skipped=$((skipped + skip))
 }
 
-# suite_fuzz SECONDS: each libFuzzer target of the preset `fuzz` on a copy of its corpus.
+# suite_fuzz SECONDS: each libFuzzer target of the preset `fuzz` on a copy of its corpus, one on each processor.
 suite_fuzz() {
-  local target count=0
+  local target targets=() i=0 at
   echo "== fuzz targets, $1 s each"
   for target in "$home"/tests/fuzz/*_fuzz.cpp; do
-    [[ -e $target ]] || continue
-    target=$(basename "$target" .cpp) count=$((count + 1))
-    if bash "$home/tools/fuzz.sh" "$target" "$1"; then
-      passed=$((passed + 1))
-    else
-      failed=$((failed + 1)) broken+=("$target")
-    fi
+    [[ ! -e $target ]] || targets+=("$(basename "$target" .cpp)")
   done
-  echo "$count fuzz targets"
+  while ((i < ${#targets[@]})); do
+    local workers=() names=("${targets[@]:i:$(nproc)}")
+    for target in "${names[@]}"; do
+      bash "$home/tools/fuzz.sh" "$target" "$1" &
+      workers+=($!)
+    done
+    for at in "${!names[@]}"; do
+      if wait "${workers[at]}"; then
+        passed=$((passed + 1))
+      else
+        failed=$((failed + 1)) broken+=("${names[at]}")
+      fi
+    done
+    i=$((i + ${#names[@]}))
+  done
+  echo "${#targets[@]} fuzz targets"
 }
 
 suites_end() {

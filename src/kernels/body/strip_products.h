@@ -13,7 +13,7 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
 }
 
 // The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
-constexpr int64_t ahead(int tokens) { return tokens > 2 ? 1536 : 4096; }
+constexpr int64_t ahead(int tokens) { return tokens > 2 ? 3072 : 4096; }
 
 // While one of many tiles reads strips that are in the caches, it fetches its share of those that come next: so many lines
 // for each run of 32 columns, from `offset` bytes after its own strips' first on.
@@ -152,7 +152,7 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
   for (int64_t first = 0; first < tiles; first += together) {
     const int64_t last = first + together < tiles ? first + together : tiles;
     for (int64_t rows, strip = begin; strip < end; strip += rows) {
-      rows = end - strip >= kStripPair && task.m >= kPairTokens ? kStripPair : 1;
+      rows = end - strip >= kStripPair && task.m > kStripAlone ? kStripPair : 1;  // few: one long run of memory is faster
       for (int64_t i = first; i < last; ++i) {
         const int64_t token = tile_start(task.m, i);
         const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * token_bytes;
@@ -165,7 +165,7 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
             strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
                                              task.blocks, at, token, x, task.m > kStripAlone ? &next : nullptr);
           };
-          if constexpr (T >= kPairTokens && T <= kStripTokens) {
+          if constexpr (kStripPair > 1 && 2 * T >= kStripAlone && T <= kStripTokens) {  // tiles of many are no smaller
             if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);
           }
           for (int64_t r = strip; r < strip + rows; ++r) tile.template operator()<1>(r);
