@@ -19,8 +19,7 @@ constexpr int kSpanBytes = kFoldRuns * 512 + 64;  // [run][8 groups][16 rows][4]
 template <class Reader>
 constexpr bool folds = Reader::kMin || Reader::kHalves == 2;
 
-// Up to kFoldRuns runs of a strip, from the start of a block at w on. Meanwhile what will be unpacked next is fetched: so
-// many lines for each run, from `later` on.
+// Up to kFoldRuns runs of a strip, from the start of a block at w on. Fetches so many lines for each run, from `later` on.
 template <class Reader>
 void fold_span(const uint8_t* w, int64_t runs, uint8_t* out, const uint8_t* later, int64_t lines) {
   constexpr int kHalves = Reader::kHalves, kZero = Reader::kZero, kMost = Reader::kMost;
@@ -111,15 +110,22 @@ void multiply_folded(const uint8_t* const (&w)[R], int64_t next, int64_t runs, c
     const int64_t count = runs - done < kRuns ? runs - done : kRuns;
     const bool last = done + count == runs;
     const int64_t from = done / Reader::kRuns * Reader::kBytes, block = kRuns / Reader::kRuns * Reader::kBytes;
-    const int64_t ahead = last ? next : from + block, lines = (block / 64 + count - 1) / count;
+    // What will be unpacked next is fetched meanwhile; beside many tiles, whose x might push it out again, a little with each.
+    const int64_t ahead = last ? next : from + block, lines = block / 64;
+    const int64_t of_run = tiles <= 8 ? (lines + count - 1) / count : 0;
     for (int i = 0; i < R; ++i) {
       for (int64_t run = 0; run < count; run += kFoldRuns) {
         const int64_t left = count - run;
         fold_span<Reader>(w[i] + from + run / Reader::kRuns * Reader::kBytes, left < kFoldRuns ? left : kFoldRuns,
-                          folded + i * kStripBytes + run / kFoldRuns * kSpanBytes, w[i] + ahead + 64 * lines * run, lines);
+                          folded + i * kStripBytes + run / kFoldRuns * kSpanBytes, w[i] + ahead + 64 * of_run * run, of_run);
       }
     }
     for (int64_t tile = 0; tile < tiles; ++tile) {
+      for (int i = 0; i < R && of_run == 0; ++i) {
+        for (int64_t line = lines * tile / tiles; line < lines * (tile + 1) / tiles; ++line) {
+          __builtin_prefetch(w[i] + ahead + 64 * line, 0, 2);
+        }
+      }
       const int64_t token = tile_start(m, tile);
       if (last) {
         for (int64_t t = token; t < tile_start(m, tile + 1); ++t) {

@@ -161,7 +161,8 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
             const auto place = [&](const std::byte* of) { return reinterpret_cast<const uint8_t*>(of) + at * task.strip_bytes; };
             const int64_t bytes = R * task.strip_bytes, runs = task.blocks * q::StripLayout<Q>::kRuns;
             const int64_t lines = (bytes / 64 + (last - first) * runs - 1) / ((last - first) * runs);
-            const Next next{bytes + 64 * lines * runs * (i - first), lines};
+            const int64_t fetched = 64 * lines * runs * (i - first);
+            const Next next{bytes + fetched, fetched < bytes ? lines : 0};
             strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
                                              task.blocks, at, token, x, task.m > kStripAlone ? &next : nullptr);
           };
