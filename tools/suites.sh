@@ -45,11 +45,13 @@ count_ctest() {
 suite_fuzz() {
   local target targets=() i=0 at
   echo "== fuzz targets, $1 s each"
+  set -m  # a process group each: else they would not hear of Ctrl-C
   for target in "$home"/tests/fuzz/*_fuzz.cpp; do
     [[ ! -e $target ]] || targets+=("$(basename "$target" .cpp)")
   done
   while ((i < ${#targets[@]})); do
     local workers=() names=("${targets[@]:i:$(nproc)}")
+    trap 'kill -INT -- "${workers[@]/#/-}"; exit 130' INT
     for target in "${names[@]}"; do
       bash "$home/tools/fuzz.sh" "$target" "$1" &
       workers+=($!)
@@ -63,6 +65,8 @@ suite_fuzz() {
     done
     i=$((i + ${#names[@]}))
   done
+  trap - INT
+  set +m
   echo "${#targets[@]} fuzz targets"
 }
 

@@ -13,6 +13,7 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int kFoldRuns = 8, kFoldSpans = 2;      // runs of a span, which has a scale; spans unpacked at once
+constexpr int kFewTiles = 8;                      // whose x leaves in the second-level cache what is fetched before it
 constexpr int kSpanBytes = kFoldRuns * 512 + 64;  // [run][8 groups][16 rows][4], then 16 scales
 
 // The others have two float operations for 32 columns, not three or four, and gain less than unpacking costs.
@@ -110,9 +111,10 @@ void multiply_folded(const uint8_t* const (&w)[R], int64_t next, int64_t runs, c
     const int64_t count = runs - done < kRuns ? runs - done : kRuns;
     const bool last = done + count == runs;
     const int64_t from = done / Reader::kRuns * Reader::kBytes, block = kRuns / Reader::kRuns * Reader::kBytes;
-    // What will be unpacked next is fetched meanwhile; beside many tiles, whose x might push it out again, a little with each.
+    // What will be unpacked next is fetched while this is, so many lines beside each run; or, where the tiles are many, a
+    // little with each of them.
     const int64_t ahead = last ? next : from + block, lines = block / 64;
-    const int64_t of_run = tiles <= 8 ? (lines + count - 1) / count : 0;
+    const int64_t of_run = tiles <= kFewTiles ? (lines + count - 1) / count : 0;
     for (int i = 0; i < R; ++i) {
       for (int64_t run = 0; run < count; run += kFoldRuns) {
         const int64_t left = count - run;
