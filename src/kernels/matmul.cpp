@@ -168,8 +168,8 @@ class RoundedInputs {
   std::size_t add(const Product& p) {
     const StripType type = p.w.packed != nullptr && !folds(p) ? strip_type(p.w) : StripType{};
     const bool pairs = arithmetic(p.w) == Profile::kBf16;
-    const StripInput in{p.x,       p.rows,      p.m,      p.ldx, p.w.cols,
-                        type.zero, type.halves, type.min, pairs, nullptr};
+    StripInput in{p.x, p.rows, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
+    if (in.m == 1 && in.rows != nullptr) in.x += *in.rows * in.ldx, in.rows = nullptr;  // as other experts of one token
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
       if (k.x == in.x && k.rows == in.rows && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&

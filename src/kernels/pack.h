@@ -11,7 +11,7 @@
 namespace sonde {
 
 // Version of the packed form's layout: another one where strip.h or a type's Strip puts other bytes.
-inline constexpr uint32_t kPackedLayout = 1;
+inline constexpr uint32_t kPackedLayout = 2;
 
 // Bytes of w in the packed form: at most 1.03 times those of its rows, rounded up to sixteen of them. 0: it has none.
 int64_t packed_bytes(const Matrix& w);

@@ -272,7 +272,7 @@ Result<std::unique_ptr<Attention>> load_mla(Loader& in, int64_t layer, double sc
         if (!unpack_all) unpack_rows(mla->key.back(), 0, nope, k.data());
         transpose(unpack_all ? unpacked() + first * rank : k.data(), nope, rank, to);
       };
-      SONDE_TRY(Matrix transposed, in.values(rank, nope, turned, mla->owned));
+      SONDE_TRY(Matrix transposed, in.values(rank, nope, turned, mla->owned, joined.type->is_quantised()));
       mla->key_transposed.push_back(transposed);
     }
   } else {

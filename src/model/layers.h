@@ -51,9 +51,9 @@ class Loader {
   Result<Matrix> table(const std::string& name, int64_t rows, int64_t cols);
   Status pack(Matrix& matrix);
   // A matrix of its own from values [rows, cols] that `make` writes, if they are needed: as they are in the exact path
-  // (`owned` keeps them), else rounded to F16.
+  // (`owned` keeps them), else rounded to F16, or to bytes and packed.
   Result<Matrix> values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
-                        std::vector<AlignedVector<float>>& owned);
+                        std::vector<AlignedVector<float>>& owned, bool to_bytes = false);
   Result<std::vector<float>> vector(const std::string& name, int64_t count);
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
   // While counting is off (MTP layer), nothing is added to the sums.

@@ -43,8 +43,8 @@ Status Loader::pack(Matrix& m) {
 }
 
 Result<Matrix> Loader::values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
-                              std::vector<AlignedVector<float>>& owned) {
-  if (packed_ != nullptr) return packed_->add_values(rows, cols, make);
+                              std::vector<AlignedVector<float>>& owned, bool to_bytes) {
+  if (packed_ != nullptr) return packed_->add_values(rows, cols, to_bytes, make);
   make(owned.emplace_back(std::size_t(rows * cols)).data());
   Matrix m;
   m.type = f32(), m.data = reinterpret_cast<const std::byte*>(owned.back().data());

@@ -127,21 +127,31 @@ Status PackedWeights::add(Matrix& w) {
   return {};
 }
 
-Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, const std::function<void(float*)>& make) {
+Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, bool to_bytes, const std::function<void(float*)>& make) {
   static constexpr std::byte kNothing{};
   Matrix m;
-  m.type = f16(), m.data = &kNothing, m.rows = rows, m.cols = cols, m.row_bytes = m.type->row_bytes(cols);
-  SONDE_TRY(const int64_t at, take(m, m.bytes(), {}));
+  m.type = to_bytes && cols % scaled_bytes()->block == 0 ? scaled_bytes() : f16();
+  m.data = &kNothing, m.rows = rows, m.cols = cols, m.row_bytes = m.type->row_bytes(cols);
+  const bool strips = packed_bytes(m) > 0;
+  SONDE_TRY(const int64_t at, take(m, strips ? packed_bytes(m) : m.bytes(), {}));
   if (packs()) {
     AlignedVector<float> values(std::size_t(rows * cols));
-    piece_.resize(std::max(std::size_t(m.bytes()), piece_.size()));
+    std::vector<std::byte> stored(std::size_t(m.bytes()));
     make(values.data());
-    m.type->pack(values.data(), rows * cols, piece_.data());
-    ++made_;
-    SONDE_CHECK(put(std::span(piece_).first(std::size_t(m.bytes())), at));
-    SONDE_CHECK(fill_page(m.bytes()));
+    m.type->pack(values.data(), rows * cols / m.type->block, stored.data());
+    if (strips) {
+      m.data = stored.data();
+      SONDE_CHECK(fill(m, at));
+      m.data = &kNothing;
+    } else {
+      ++made_;
+      SONDE_CHECK(put(stored, at));
+      SONDE_CHECK(fill_page(m.bytes()));
+    }
   }
-  if (mode_ != Mode::kCount) m.data = base_ + at;
+  if (mode_ == Mode::kCount) return m;
+  if (strips) use_packed(m, base_ + at);
+  else m.data = base_ + at;
   return m;
 }
 

@@ -59,5 +59,9 @@ const Type* i32() {
   static const Type* const type = type_by_name("I32");
   return type;
 }
+const Type* scaled_bytes() {
+  static const Type* const type = type_by_name(quant::kScaledBytes);
+  return type;
+}
 
 }  // namespace sonde

@@ -35,5 +35,7 @@ const Type* f32();
 const Type* f16();
 const Type* bf16();
 const Type* i32();
+// What code rounds matrices of its own to: signed bytes, a scale for every 32.
+const Type* scaled_bytes();
 
 }  // namespace sonde

@@ -76,7 +76,7 @@ SONDE_APART void multiply_spans(const uint8_t* w, int64_t strip_bytes, int64_t r
         for (int i = 0; i < R; ++i) group[i] = load_quads(at + i * strip_bytes + 64 * g);
 #pragma GCC unroll 16
         for (int t = 0; t < T; ++t) {
-          const Bytes4 four(x + 4 * (g * T + t));
+          const Bytes4 four(x + 32 * t + 4 * g);
           for (int i = 0; i < R; ++i) dots[i][t].add(group[i], four, g);
         }
       }

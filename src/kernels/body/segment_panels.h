@@ -36,10 +36,13 @@ SONDE_APART void multiply_pairs(const Pair* a, int64_t lda, float* c, int64_t ld
   }
 }
 
+constexpr int64_t kPackSteps = 4;  // steps of the multiplication that turning sixteen keys round takes, sixteen pairs
+
 // panel[j][i] = values k + 2j, k + 2j + 1 of keys[i]; zeros from `dim` on.
-void pack_keys(const uint16_t* const* keys, int64_t k, int64_t dim, int64_t pairs, uint32_t* panel) {
+void pack_keys(const uint16_t* const* keys, int64_t k, int64_t dim, int64_t pairs, uint32_t* panel, Ahead& ahead) {
   for (int64_t j = 0; j < pairs; j += 16) {
     for (int64_t i = 0; i < kPanelColumns; i += 16) {
+      call_lines(ahead, kPackSteps * ahead.lines);
       if (k + 2 * j + 32 <= dim) {
         transpose_pairs(keys + i, k + 2 * j, panel + j * kPanelColumns + i, kPanelColumns);
         continue;
@@ -82,7 +85,7 @@ SONDE_INLINE void each_panel_tile(int64_t count, F&& f) {
 }
 
 int64_t panel_key_steps(const Segment& g) {
-  return rounded_up(g.longest, kPanelColumns) / kPanelColumns * g.dim_pairs * panel_tiles(g.count);
+  return rounded_up(g.longest, kPanelColumns) / kPanelColumns * g.dim_pairs * (panel_tiles(g.count) + kPackSteps * kPanelColumns / 256);
 }
 int64_t panel_value_steps(const Segment& g) {
   return (g.value_dim + kPanelColumns - 1) / kPanelColumns * ((g.longest + 1) / 2) * panel_tiles(g.count);
@@ -92,7 +95,7 @@ void score_panels(Segment& g) {
   for (int64_t j = 0; j < g.longest; j += kPanelColumns) {
     for (int64_t k = 0; k < g.dim_pairs; k += kPanelPairs) {
       const int64_t pairs = g.dim_pairs - k < kPanelPairs ? g.dim_pairs - k : kPanelPairs;
-      pack_keys(g.keys + j, 2 * k, g.key_dim, pairs, g.panel);
+      pack_keys(g.keys + j, 2 * k, g.key_dim, pairs, g.panel, g.ahead);
       each_panel_tile(g.count, [&]<int T>(int64_t q) {
         bool any = false;
         for (int i = 0; i < T; ++i) any = any || g.seen[q + i] > j;

@@ -8,7 +8,7 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; ++i) {
     const int64_t first = tile_start(in.m, i);
     uint8_t* out = reinterpret_cast<uint8_t*>(in.out) + first * ((in.cols + 31) / 32) * run_bytes(1, in.halves);
-    round_tile<false>(in, first, tile_start(in.m, i + 1) - first, out);
+    round_tile(in, first, tile_start(in.m, i + 1) - first, out);
   }
 }
 
@@ -59,7 +59,7 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
           for (int i = 0; i < R; ++i) group[i] = Reader::group(w + i * strip_bytes, run, g);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) {
-            const Bytes4 four(x + 4 * (g * T + t));
+            const Bytes4 four(x + 32 * t + 4 * g);
             for (int i = 0; i < R; ++i) dots[i][t].add(group[i], four, k);
           }
         }

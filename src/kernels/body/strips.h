@@ -3,7 +3,7 @@
 //   acc = fma(float(sum of codes * bytes), d * sub-scale * x-scale, acc), then, where there is a minimum,
 //   acc = fma(m * sub-min, x-scale * sum of bytes, acc), for the runs (halves of runs) of 32 columns in order.
 //
-// x stands in tiles of T tokens; for every 32 columns: bytes [8 groups][T][4] (for body/tiles.h [T][32]), scales float [T],
+// x stands in tiles of T tokens; for every 32 columns: bytes [T][32], scales float [T],
 // then for each half [T] what stands for codes' zero: int32 -zero * sum of bytes, or, where there is a minimum, float
 // x-scale * sum.
 #pragma once
@@ -38,7 +38,6 @@ struct RunScales {
 };
 
 // Bytes of T tokens, columns [0, cols).
-template <bool kByToken>
 SONDE_INLINE void round_tile(const StripInput& in, int64_t first, int64_t T, uint8_t* out) {
   const int64_t run = run_bytes(T, in.halves);
   for (int64_t k = 0; k < in.cols; k += 16 * 32, out += 16 * run) {
@@ -55,14 +54,9 @@ SONDE_INLINE void round_tile(const StripInput& in, int64_t first, int64_t T, uin
       uint8_t* to = out;
       for (int64_t r = 0; r < runs; ++r, to += run) {
         const float scale = scales.scale[r], inverse = scale > 0 ? scales.inverse[r] : 0.0f;
-        int8_t codes[32];
+        int8_t* const codes = reinterpret_cast<int8_t*>(to) + 32 * t;
         const Run values = load_run(x + 32 * r, cols - 32 * r);
         to_bytes(values.a, inverse, codes), to_bytes(values.b, inverse, codes + 16);
-        if constexpr (kByToken) {
-          __builtin_memcpy(to + 32 * t, codes, 32);
-        } else {
-          for (int g = 0; g < 8; ++g) __builtin_memcpy(to + 4 * (g * T + t), codes + 4 * g, 4);
-        }
         const int32_t halves[2] = {byte_sum(codes), byte_sum(codes + 16)};
         __builtin_memcpy(to + 32 * T + 4 * t, &scale, 4);
         for (int h = 0; h < in.halves; ++h) {

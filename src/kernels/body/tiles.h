@@ -183,7 +183,7 @@ void round_token_tiles(const StripInput& in, int64_t begin, int64_t end) {
   if (in.m < kTileFrom) return fewer->round_tiles(in, begin, end);
   for (int64_t first = begin * kTile; first < end * kTile && first < in.m; first += kTile) {
     uint8_t* const out = reinterpret_cast<uint8_t*>(in.out) + first * ((in.cols + 31) / 32) * run_bytes(1, in.halves);
-    round_tile<true>(in, first, in.m - first < kTile ? in.m - first : kTile, out);
+    round_tile(in, first, in.m - first < kTile ? in.m - first : kTile, out);
   }
 }
 

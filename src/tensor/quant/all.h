@@ -72,3 +72,7 @@
   X(NVFP4)             \
   X(Q1_0)              \
   X(Q2_0)
+
+namespace sonde::quant {
+inline constexpr const char* kScaledBytes = "Q8_0";  // scaled_bytes() in tensor/types.h
+}
