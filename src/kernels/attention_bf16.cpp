@@ -102,9 +102,9 @@ void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<con
       at += work.task.row_count * work.task.head_count * ld;
     }
   }
-  // Runs of segments: a segment calls for the memory of the one after it.
-  const int64_t pieces = int64_t(plan.pieces.size()), run = std::max<int64_t>(1, pieces / (pool.size() * 4));
-  pool.share(pieces, run, [&](int64_t begin, int64_t end, int) {
+  // Runs of segments, as a segment calls for the memory of the one after it; shorter ones towards the end.
+  const int64_t pieces = int64_t(plan.pieces.size());
+  pool.share(pieces, pieces, 1, [&](int64_t begin, int64_t end, int) {
     float* const buffer = scratch(kernel_floats);
     for (int64_t i = begin; i < end; ++i) {
       const Work& piece = plan.pieces[std::size_t(i)];
