@@ -85,7 +85,8 @@ SONDE_INLINE void each_panel_tile(int64_t count, F&& f) {
 }
 
 int64_t panel_key_steps(const Segment& g) {
-  return rounded_up(g.longest, kPanelColumns) / kPanelColumns * g.dim_pairs * (panel_tiles(g.count) + kPackSteps * kPanelColumns / 256);
+  const int64_t turned = kPanelColumns / 16 * (g.dim_pairs / 16);
+  return rounded_up(g.longest, kPanelColumns) / kPanelColumns * (g.dim_pairs * panel_tiles(g.count) + turned * kPackSteps);
 }
 int64_t panel_value_steps(const Segment& g) {
   return (g.value_dim + kPanelColumns - 1) / kPanelColumns * ((g.longest + 1) / 2) * panel_tiles(g.count);
