@@ -78,6 +78,13 @@ Peaks measure_peaks(ThreadPool& pool, double seconds) {
   std::atomic<float> sink{0};
   Peaks peaks;
   peaks.dram_read_gbs = measure_memory(pool, seconds * 0.5);
+  if (pool.size() > 1) {
+    constexpr int kRegions = 8;
+    peaks.fork_join_us = 1e6 / best_rate(seconds * 0.02, [&] {
+      for (int i = 0; i < kRegions; ++i) pool.run([](int) {});
+      return double(kRegions);
+    });
+  }
   constexpr int64_t kRounds = 4'000;  // some ten microseconds: whatever else runs here seldom cuts in
   const auto burst = [&](int64_t (*run)(int64_t, float*)) {
     return sum_of_best_rates(pool, seconds * 0.25, [&] {

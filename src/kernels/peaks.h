@@ -10,6 +10,7 @@ struct Peaks {
   double fma_gflops = 0;     // 10^9 F32 operations a second, two a fused multiply-add, widest registers
   double int8_gops = 0;      // 10^9 operations a second of int8 dot products, two a multiply-add
   double bf16_gflops = 0;    // 10^9 operations a second of BF16 dot products; 0: the kernels in use have none
+  double fork_join_us = 0;   // of the pool with nothing to do: how far apart its processors are; 0: one thread
 };
 
 // Takes about `seconds` in all, with all threads of the pool.

@@ -27,6 +27,7 @@ TEST(Bench, MeasuresBesideThePeaks) {
   }
   EXPECT_EQ(j["arithmetic"], "fp32");  // so small a file takes the exact path
   EXPECT_GT(j["peak_memory_bytes"], 0);
+  EXPECT_EQ(j["peaks"]["fork_join_us"] > 0, j["machine"]["threads"] > 1);
 }
 
 // Bytes of the mini model's matrices whose names end so, the MTP layer's left out, times `share`.
