@@ -169,7 +169,7 @@ class RoundedInputs {
     const StripType type = p.w.packed != nullptr && !folds(p) ? strip_type(p.w) : StripType{};
     const bool pairs = arithmetic(p.w) == Profile::kBf16;
     StripInput in{p.x, p.rows, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
-    if (in.m == 1 && in.rows != nullptr) in.x += *in.rows * in.ldx, in.rows = nullptr;  // as other experts of one token
+    if (in.m == 1 && in.rows != nullptr) in.x += *in.rows * in.ldx, in.rows = nullptr;  // other experts of that token share it
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
       const StripInput& k = inputs_[i];
       if (k.x == in.x && k.rows == in.rows && k.m == in.m && k.ldx == in.ldx && k.cols == in.cols && k.zero == in.zero &&

@@ -140,9 +140,9 @@ Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, bool to_byt
     make(values.data());
     m.type->pack(values.data(), rows * cols / m.type->block, stored.data());
     if (strips) {
-      m.data = stored.data();
-      SONDE_CHECK(fill(m, at));
-      m.data = &kNothing;
+      Matrix source = m;
+      source.data = stored.data();
+      SONDE_CHECK(fill(source, at));
     } else {
       ++made_;
       SONDE_CHECK(put(stored, at));

@@ -39,8 +39,8 @@ class PackedWeights {
   // Packs w where its type has a packed form; else leaves it as it is. Errors: kCorrupt (a scale that is not finite, a
   // file that holds something else), kIo and kTooLarge (the file).
   Status add(Matrix& w);
-  // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to F16; or to bytes,
-  // and packed, where a row is whole blocks of these.
+  // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to F16; with
+  // `to_bytes` to bytes, of which the packed form alone is kept, where a row is whole blocks of them.
   Result<Matrix> add_values(int64_t rows, int64_t cols, bool to_bytes, const std::function<void(float*)>& make);
   // After the last: a new file gets its name; kCorrupt where an old one holds other matrices than these.
   Status finish();

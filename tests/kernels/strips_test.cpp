@@ -91,7 +91,7 @@ TEST_P(Strips, AgreeWithReferenceForEveryType) {
   }
 }
 
-// The same bits whatever stands beside a token, for any threads, and with the gate's form.
+// The same bits whatever stands beside a token, for any threads, with the gate's form, and for rows named by number.
 TEST_P(Strips, AreTheSameBitsForAnyTokensThreadsAndProducts) {
   ThreadPool one(1), two(2), three(3);
   for (const Type* type : packed_types()) {
@@ -121,6 +121,29 @@ TEST_P(Strips, AreTheSameBitsForAnyTokensThreadsAndProducts) {
       }
       matmul(*pool, products);
       ASSERT_EQ(std::memcmp(y.data(), truth.data(), y.size() * 4), 0) << type->name;
+
+      // Rows of x by their numbers, one alone and then all: [0] w's, [1] w's and up's together.
+      std::vector<int32_t> named(std::size_t{m});
+      for (int64_t i = 0; i < m; ++i) named[std::size_t(i)] = int32_t(i * 7 % m);
+      std::vector<float> alone[2] = {y, y}, all[2] = {y, y};
+      products.clear();
+      for (int64_t i = 0; i < m; ++i) {
+        for (const bool gate : {false, true}) {
+          products.push_back({w.view, x.data(), 1, cols, &alone[gate][std::size_t(i * rows)], rows, nullptr,
+                              gate ? up.view : Matrix{}, &named[std::size_t(i)]});
+        }
+      }
+      for (const bool gate : {false, true}) {
+        products.push_back({w.view, x.data(), m, cols, all[gate].data(), rows, nullptr, gate ? up.view : Matrix{}, named.data()});
+      }
+      matmul(*pool, products);
+      for (int64_t i = 0; i < m; ++i) {
+        for (const bool gate : {false, true}) {
+          const float* const expected = (gate ? gated : truth).data() + named[std::size_t(i)] * rows;
+          ASSERT_EQ(std::memcmp(&alone[gate][std::size_t(i * rows)], expected, rows * 4), 0) << type->name << ", row " << i;
+          ASSERT_EQ(std::memcmp(&all[gate][std::size_t(i * rows)], expected, rows * 4), 0) << type->name << ", row " << i;
+        }
+      }
     }
   }
 }

@@ -75,4 +75,4 @@
 
 namespace sonde::quant {
 inline constexpr const char* kScaledBytes = "Q8_0";  // scaled_bytes() in tensor/types.h
-}
+}  // namespace sonde::quant
