@@ -13,6 +13,7 @@ struct CpuFeatures {
   bool amx_int8 = false;     // the processor has it and the system granted tile data
   bool amx_bf16 = false;     // likewise
   bool amx_refused = false;  // the processor has tiles, the system did not grant their data
+  bool few_nontemporal = false;  // keeps few non-temporal fetches under way, more into its second-level cache (Intel)
   bool neon = false;
   bool neon_dotprod = false;
 };

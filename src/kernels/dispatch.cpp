@@ -104,6 +104,8 @@ bool right_pairs(const KernelTable& t) {
 
 }  // namespace
 
+const bool fetch_past_caches = !cpu_features().few_nontemporal;
+
 const KernelTable& table() { return *current(); }
 void use_table(const KernelTable& table) { current() = &table; }
 

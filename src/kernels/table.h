@@ -139,6 +139,8 @@ struct KernelTable {
   float (*read_all)(const float* data, int64_t n);
 };
 
+extern const bool fetch_past_caches;  // whether memory that is read once is fetched past the caches
+
 const KernelTable& portable_table();
 const KernelTable& avx2_table();
 const KernelTable& avx512_table();
