@@ -59,6 +59,7 @@ struct Product {
   Matrix up = {};
   const int32_t* rows = nullptr;
   int64_t prompt = 0;  // so many of the m rows, the last, are a prompt's
+  bool fine = false;   // for which W may be rounded to BF16, but not to bytes
 };
 bool has_prompt_form();  // whether `prompt` makes a difference
 void matmul(ThreadPool& pool, std::span<const Product> products);

@@ -35,6 +35,8 @@ MatmulTask task_of(const Product& p) {
 // Below so many multiplications a fork-join costs more than it saves.
 constexpr int64_t kSmall = 1 << 15;
 constexpr int64_t kFew = 8;  // tokens
+// Bytes of x in pairs from which on tiles pass over it in spans, which come from afar once for each unit.
+constexpr int64_t kLargeInput = 768 << 10;
 // Bytes of weights that a thread reads in one run when there are few tokens: at most, and at the end of a product.
 constexpr int64_t kRun = 8 << 20, kLastRun = 128 << 10;
 
@@ -140,11 +142,16 @@ using kernels::StripTask;
 using kernels::StripType;
 
 const StripType& strip_type(const Matrix& w) { return kernels::table().strips[index_of(w.type)]; }
-bool folds(const Product& p) { return p.prompt > 0 && p.w.packed != nullptr && strip_type(p.w).fold != nullptr; }
+// Whether its prompt's rows have a form of their own.
+bool differs(const Product& p) {
+  if (p.prompt == 0 || p.w.packed == nullptr) return false;
+  const StripType& type = strip_type(p.w);
+  return type.prompt != nullptr && (type.prompt_by_pairs || !p.fine);
+}
 // Calls f(product) for the rows of answers and those of a prompt apart, where these have a form of their own.
 template <class F>
 void each_form(const Product& p, F&& f) {
-  const int64_t answers = folds(p) ? p.m - p.prompt : p.m;
+  const int64_t answers = differs(p) ? p.m - p.prompt : p.m;
   if (answers > 0) {
     Product part = p;
     part.m = answers, part.prompt = 0;
@@ -161,13 +168,20 @@ Profile::Arithmetic arithmetic(const Matrix& w) {
   if (w.packed != nullptr || w.by_values) return Profile::kInt8;
   return w.by_pairs && kernels::table().pairs != nullptr ? Profile::kBf16 : Profile::kF32;
 }
+// Of rows without a form of their own.
+Profile::Arithmetic stored_arithmetic(const Product& p) {
+  const bool alike =
+      !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed) && p.up.by_values == p.w.by_values);
+  return alike ? arithmetic(p.w) : Profile::kF32;
+}
 // Products of equal x share what it is rounded to, where their types want the same.
 class RoundedInputs {
  public:
   // The number of the input of p, which is kept from here on.
   std::size_t add(const Product& p) {
-    const StripType type = p.w.packed != nullptr && !folds(p) ? strip_type(p.w) : StripType{};
-    const bool pairs = arithmetic(p.w) == Profile::kBf16;
+    const bool own = differs(p);
+    const StripType type = p.w.packed != nullptr && !own ? strip_type(p.w) : StripType{};
+    const bool pairs = own ? strip_type(p.w).prompt_by_pairs : arithmetic(p.w) == Profile::kBf16;
     StripInput in{p.x, p.rows, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
     if (in.m == 1 && in.rows != nullptr) in.x += *in.rows * in.ldx, in.rows = nullptr;  // other experts of that token share it
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
@@ -222,14 +236,20 @@ struct RoundedTask {
   kernels::PanelTask panels;
   kernels::PairTask pairs;
   const StripType* type;  // null: panels, or pairs where they have weights
-  bool fold;
+  bool prompt;  // in its own form
   std::size_t input;
-  int64_t m, strip_count, grain;  // tokens, strips, strips of a unit
+  int64_t m, cols, strip_count, grain;  // tokens, columns, strips, strips of a unit
 };
+
+// Strips of a unit, an even number: at most `most`, and as many units for each thread.
+int64_t even_grain(int64_t strips, int64_t most, int64_t threads) {
+  const int64_t rounds = (strips + most * threads - 1) / (most * threads), units = rounds * threads;
+  return ((strips + units - 1) / units + 1) / 2 * 2;
+}
 
 RoundedTask rounded_task(const Product& p) {
   RoundedTask t{};
-  t.m = p.m, t.strip_count = strips_of(p.w.rows);
+  t.m = p.m, t.cols = p.w.cols, t.strip_count = strips_of(p.w.rows);
   if (arithmetic(p.w) == Profile::kBf16) {
     t.pairs = {p.w.data, p.w.rows, p.w.cols, p.w.row_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
   } else if (p.w.packed == nullptr) {
@@ -237,7 +257,7 @@ RoundedTask rounded_task(const Product& p) {
     t.panels = {stored(p.w), stored(p.up), nullptr, p.m, p.y, p.ldy, p.bias};
   } else {
     t.strips = {p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
-    t.type = &strip_type(p.w), t.fold = folds(p);
+    t.type = &strip_type(p.w), t.prompt = differs(p);
   }
   return t;
 }
@@ -250,7 +270,7 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   int64_t strips = 0, bytes = 0, work = 0;
   bool few = true;
   for (const Product& p : products) {
-    if (p.m == 0 || arithmetic(p) == Profile::kF32) continue;
+    if (p.m == 0 || stored_arithmetic(p) == Profile::kF32) continue;
     few = few && p.m <= kFew;
     each_form(p, [&](const Product& part) {
       tasks.push_back(rounded_task(part));
@@ -277,9 +297,12 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
       scratch = std::max(scratch, t.grain * panel);
     } else {
       t.strips.x = t.pairs.x = inputs.at(t.input);
-      const int64_t least = t.pairs.w != nullptr || t.fold ? 2 : 1;  // two share what is loaded of x
-      if (t.fold) scratch = std::max<int64_t>(scratch, t.m * 32 * int64_t(sizeof(float)));
+      const int64_t least = t.pairs.w != nullptr || t.prompt ? 2 : 1;  // two share what is loaded of x
+      const auto floats = t.prompt ? table.prompt_scratch : t.pairs.w != nullptr ? table.pair_scratch : nullptr;
+      if (floats != nullptr) scratch = std::max(scratch, floats(t.m) * int64_t(sizeof(float)));
       t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8) / least * least, least, 8);
+      const bool tiles = t.prompt ? t.type->prompt_by_pairs : t.pairs.w != nullptr && table.pair_scratch != nullptr;
+      if (!few && tiles && t.m * t.cols * 2 > kLargeInput) t.grain = even_grain(t.strip_count, t.strips.up != nullptr ? 8 : 16, threads);
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }
@@ -289,9 +312,10 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
       const RoundedTask& t = all[i];
       const int64_t end_strip = std::min(last * t.grain, t.strip_count);
-      if (t.fold) return t.type->fold(t.strips, first * t.grain, end_strip, mine);
+      if (t.prompt) return t.type->prompt(t.strips, first * t.grain, end_strip, mine);
       if (t.type != nullptr) return t.type->multiply(t.strips, first * t.grain, end_strip);
-      if (t.pairs.w != nullptr) return table.pairs(t.pairs, 16 * first * t.grain, std::min(16 * last * t.grain, t.pairs.rows));
+      if (t.pairs.w != nullptr)
+        return table.pairs(t.pairs, 16 * first * t.grain, std::min(16 * last * t.grain, t.pairs.rows), mine);
       for (int64_t u = first; u < last; ++u) {
         table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), reinterpret_cast<std::byte*>(mine));
       }
@@ -304,7 +328,7 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
 
 // Products whose gates and ups, if any, are multiplied together.
 void matmul_joined(ThreadPool& pool, std::span<const Product> products) {
-  const auto is_exact = [](const Product& p) { return arithmetic(p) == Profile::kF32; };
+  const auto is_exact = [](const Product& p) { return stored_arithmetic(p) == Profile::kF32; };
   const auto exact = std::count_if(products.begin(), products.end(), is_exact);
   if (exact == std::ssize(products)) return matmul_exact(pool, products);
   matmul_rounded(pool, products);
@@ -316,7 +340,7 @@ void matmul_joined(ThreadPool& pool, std::span<const Product> products) {
 }
 
 // Only the integer kernels join gate and up.
-bool in_two(const Product& p) { return p.up && arithmetic(p) != Profile::kInt8; }
+bool in_two(const Product& p) { return p.up && stored_arithmetic(p) != Profile::kInt8; }
 
 // silu(x w^T) * (x up^T) from two products: w's goes to y, up's to a scratch beside it.
 void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
@@ -348,14 +372,12 @@ void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
 }  // namespace
 
 Profile::Arithmetic arithmetic(const Product& p) {
-  const bool alike =
-      !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed) && p.up.by_values == p.w.by_values);
-  return alike ? arithmetic(p.w) : Profile::kF32;
+  return differs(p) && strip_type(p.w).prompt_by_pairs ? Profile::kBf16 : stored_arithmetic(p);
 }
 
 bool has_prompt_form() {
   const StripType* const types = kernels::table().strips;
-  return std::any_of(types, types + all_types().size(), [](const StripType& type) { return type.fold != nullptr; });
+  return std::any_of(types, types + all_types().size(), [](const StripType& type) { return type.prompt != nullptr; });
 }
 
 void matmul(ThreadPool& pool, std::span<const Product> products) {

@@ -56,9 +56,10 @@ struct StripType {
   bool min = false;
   bool (*pack)(const std::byte* const* rows, int64_t blocks, std::byte* out) = nullptr;  // false: a scale is not finite
   void (*multiply)(const StripTask& task, int64_t begin, int64_t end) = nullptr;         // strips
-  // Of a prompt's rows, by another definition (body/folded.h): x with zero 128, one half, no minimum; scratch: 32 floats a
-  // row. Null: by multiply.
-  void (*fold)(const StripTask& task, int64_t begin, int64_t end, float* scratch) = nullptr;
+  // Of a prompt's rows, by another definition; scratch: KernelTable::prompt_scratch. Null: by multiply.
+  void (*prompt)(const StripTask& task, int64_t begin, int64_t end, float* scratch) = nullptr;
+  // x of those rows: as pairs (body/pair_tiles.h), or bytes with zero 128, one half, no minimum (body/folded.h).
+  bool prompt_by_pairs = false;
 };
 
 // y = x W^T + bias, or silu(x W^T) * (x up^T), from values rounded to bytes (body/panels.h).
@@ -116,7 +117,9 @@ struct KernelTable {
   // BF16 weights; null: the set has no products of pairs.
   int64_t (*pair_parts)(const StripInput& in);                            // of x, as round_pairs counts them
   void (*round_pairs)(const StripInput& in, int64_t begin, int64_t end);  // parts
-  void (*pairs)(const PairTask& task, int64_t begin, int64_t end);        // rows; multiples of 16 but for the last
+  void (*pairs)(const PairTask& task, int64_t begin, int64_t end, float* scratch);  // rows; multiples of 16 but for the last
+  int64_t (*pair_scratch)(int64_t m) = nullptr;    // floats; null: none
+  int64_t (*prompt_scratch)(int64_t m) = nullptr;  // floats, of StripType::prompt
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats]. same_task: scratch is
@@ -152,7 +155,7 @@ void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool sam
 int64_t bf16_segment_scratch(const AttentionShape& shape);
 int64_t bf16_pair_parts(const StripInput& in);
 void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end);
-void bf16_pairs(const PairTask& task, int64_t begin, int64_t end);
+void bf16_pairs(const PairTask& task, int64_t begin, int64_t end, float* scratch);
 int64_t bf16_dot_burst(int64_t rounds, float* result);
 // AMX: as `fewer`, which also serves products of few tokens, with products in integers by tiles; `pairs`: of BF16, too,
 // for any number of tokens.

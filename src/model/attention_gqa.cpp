@@ -24,9 +24,9 @@ class GroupedQueryAttention final : public Attention {
     float* out = scratch.get(scratch.c, rows * heads * d);
     const auto bias = [](const std::vector<float>& b) { return b.empty() ? nullptr : b.data(); };
     const Product products[] = {
-        {q_proj, x, rows, c_.hidden_size, q, heads * d, bias(q_bias)},
-        {k_proj, x, rows, c_.hidden_size, kv, step.record, bias(k_bias)},
-        {v_proj, x, rows, c_.hidden_size, kv + key_heads * d, step.record, bias(v_bias)},
+        step.projection(q_proj, x, c_.hidden_size, q, heads * d, bias(q_bias)),
+        step.projection(k_proj, x, c_.hidden_size, kv, step.record, bias(k_bias)),
+        step.projection(v_proj, x, c_.hidden_size, kv + key_heads * d, step.record, bias(v_bias)),
     };
     step.multiply("q/k/v", products);
 
@@ -60,7 +60,7 @@ class GroupedQueryAttention final : public Attention {
                                .scale = float(1.0 / std::sqrt(double(d))),
                                .type = step.type};
     step.attend(shape, attend, step.record);
-    step.multiply("o", {o_proj, out, rows, heads * d, y, c_.hidden_size});
+    step.multiply("o", step.projection(o_proj, out, heads * d, y, c_.hidden_size));
   }
 
  private:

@@ -46,14 +46,14 @@ class LatentAttention final : public Attention {
     float* out = scratch.get(scratch.c, rows * heads * c_.v_head_dim);
     if (lora > 0) {
       float* c_q = scratch.get(scratch.d, rows * lora);
-      const Product products[] = {{q_a_proj, x, rows, hidden, c_q, lora},
-                                  {kv_a_proj, x, rows, hidden, latent, step.record}};
+      const Product products[] = {step.projection(q_a_proj, x, hidden, c_q, lora),
+                                  step.projection(kv_a_proj, x, hidden, latent, step.record)};
       step.multiply("q_a, latent", products);
       step.norm(c_q, lora, q_a_layernorm, c_.rms_norm_eps, c_q, lora, rows);
-      step.multiply("q_b", {q_b_proj, c_q, rows, lora, q, q_width});
+      step.multiply("q_b", step.projection(q_b_proj, c_q, lora, q, q_width));
     } else {
-      const Product products[] = {{q_proj, x, rows, hidden, q, q_width},
-                                  {kv_a_proj, x, rows, hidden, latent, step.record}};
+      const Product products[] = {step.projection(q_proj, x, hidden, q, q_width),
+                                  step.projection(kv_a_proj, x, hidden, latent, step.record)};
       step.multiply("q, latent", products);
     }
     // The latent is cached after its norm, k_pe after its rotation.
@@ -70,7 +70,7 @@ class LatentAttention final : public Attention {
     absorbed(step, scratch, q, out);
     for (std::size_t chunk = 0; chunk < step.chunks.size(); ++chunk)
       if (!step.chunks[chunk].absorbed) expanded(step, scratch, chunk, q, out);
-    step.multiply("o", {o_proj, out, rows, heads * c_.v_head_dim, y, hidden});
+    step.multiply("o", step.projection(o_proj, out, heads * c_.v_head_dim, y, hidden));
   }
 
  private:

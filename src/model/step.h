@@ -81,8 +81,11 @@ struct Step {
     }
   }
 
-  // Of a feed-forward: y = x w^T, or with `up`, for all rows, with their strides. (An attention's products keep one form:
-  // the softmax makes much of small errors.)
+  // Of an attention: y = x w^T + bias for all rows, with their strides. The softmax makes much of small errors.
+  Product projection(const Matrix& w, const float* x, int64_t ldx, float* y, int64_t ldy, const float* bias = nullptr) const {
+    return {.w = w, .x = x, .m = rows, .ldx = ldx, .y = y, .ldy = ldy, .bias = bias, .prompt = prompts(), .fine = true};
+  }
+  // Of a feed-forward: y = x w^T, or with `up`, likewise.
   Product feed_forward(const Matrix& w, const float* x, int64_t ldx, float* y, int64_t ldy, const Matrix& up = {}) const {
     return {.w = w, .x = x, .m = rows, .ldx = ldx, .y = y, .ldy = ldy, .up = up, .prompt = prompts()};
   }

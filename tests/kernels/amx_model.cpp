@@ -25,6 +25,10 @@ struct Tiles {
     test::amx::load(N, p, stride);
   }
   template <int N>
+  static void load_once(const void* p, int64_t stride) {
+    test::amx::load(N, p, stride);
+  }
+  template <int N>
   static void store(void* p, int64_t stride) {
     test::amx::store(N, p, stride);
   }
@@ -45,6 +49,7 @@ struct Tiles {
 #include "kernels/body/tiles.h"
 // (in this order)
 #include "kernels/body/pair_tiles.h"
+#include "kernels/body/pair_weights.h"
 
 namespace sonde::kernels {
 

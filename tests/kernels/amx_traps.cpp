@@ -63,7 +63,7 @@ bool serve(greg_t* registers) {
     kernels::TileShapes shapes;
     if (opcode == 0x49 && prefix == 0)
       std::memcpy(&shapes, m.base + m.stride, sizeof shapes), configure(shapes);
-    else if (opcode == 0x4B && prefix == 3 && rm == 4)
+    else if (opcode == 0x4B && (prefix == 3 || prefix == 1) && rm == 4)  // TILELOADD, TILELOADDT1
       load(reg, m.base, m.stride);
     else if (opcode == 0x4B && prefix == 2 && rm == 4)
       store(reg, m.base, m.stride);

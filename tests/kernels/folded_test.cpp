@@ -1,4 +1,5 @@
-// Products of a prompt's rows (body/folded.h). On sets that have no form of their own for them they are those of answers.
+// Products of a prompt's rows: folded (body/folded.h) or by tiles of BF16 pairs (body/pair_weights.h). On sets that have no
+// form of their own for them they are those of answers.
 #include <algorithm>
 #include <cmath>
 
@@ -11,8 +12,14 @@
 namespace sonde::test {
 namespace {
 
-class Folded : public KernelSets {};
+class Folded : public KernelSets {
+ protected:
+  static bool by_model() { return std::string(GetParam()).starts_with("amx_"); }  // slow
+  static const kernels::StripType& strips(const Type& type) { return kernels::table().strips[&type - all_types().data()]; }
+};
 SONDE_EVERY_SET(Folded);
+INSTANTIATE_TEST_SUITE_P(Models, Folded, testing::Values("amx_model", "amx_trapped"),
+                         [](const auto& set) { return std::string(set.param); });
 
 // The units of the bytes that stand for row r of W: 1/127 of what the codes under 256 columns could reach at most.
 template <class Q>
@@ -56,18 +63,30 @@ Product prompt(const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y
   return {.w = w, .x = x, .m = m, .ldx = ldx, .y = y, .ldy = ldy, .prompt = m};
 }
 
-// Against the weights as stored times the rounded x, in double: a byte errs by 5/8 of its unit at most.
+std::vector<float> rounded_to_pairs(const std::vector<float>& x) {
+  std::vector<std::byte> stored(2 * x.size());
+  to_bf16(x.data(), int64_t(x.size()), stored.data());
+  std::vector<float> out(x.size());
+  bf16()->unpack(stored.data(), int64_t(x.size()), out.data());
+  return out;
+}
+
+// Against the weights as stored times the rounded x, in double. A byte errs by 5/8 of its unit at most. A BF16 errs by 2^-8
+// of itself; before, by 2^-24 of what it is made from, 56 times what the codes could reach (pairs512.h: 256 + 128 scales,
+// of which 15 reach from the lowest to the highest); then come the sums of tiles.
 TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
   if (!has_prompt_form()) GTEST_SKIP() << kernel_set() << " has no form of its own for a prompt's rows";
   ThreadPool pool(2);
   for (const Type* type : packed_types()) {
+    const bool pairs = strips(*type).prompt_by_pairs;
     for (int64_t cols : {int64_t(type->block), int64_t(3 * type->block), int64_t(2048 + type->block)}) {
       for (int64_t rows : {1, 16, 53}) {
         const PackedMatrix w = packed_matrix(pool, *type, rows, cols, uint64_t(rows * 1000 + cols));
-        for (int64_t m : {1, 2, 5, 9, 23}) {
+        for (int64_t m : {1, 2, 5, 9, 23, 41}) {
+          if (by_model() && (rows == 16 || m % 2 == 0)) continue;
           const int64_t ldx = cols + 3, ldy = rows + 1;
           const std::vector<float> x = normals(std::size_t(m * ldx), uint64_t(m)), bias = normals(std::size_t(rows), 8);
-          const std::vector<float> seen = rounded(x, m, ldx, cols);
+          const std::vector<float> seen = pairs ? rounded_to_pairs(x) : rounded(x, m, ldx, cols);
           std::vector<float> y(std::size_t(m * ldy), NAN);
           Product product = prompt(w.view, x.data(), m, ldx, y.data(), ldy);
           product.bias = m % 2 == 0 ? bias.data() : nullptr;
@@ -75,11 +94,15 @@ TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
           const reference::Bounded truth = reference::matmul(w.view, seen.data(), m, ldx, product.bias);
           for (int64_t r = 0; r < rows; ++r) {
             const std::vector<double> unit = units(w.view, r);
+            std::vector<float> stored(static_cast<std::size_t>(cols));
+            unpack_rows(w.view, r, 1, stored.data());
             for (int64_t i = 0; i < m; ++i) {
               double allowed = 0x1p-90;  // what is smaller than 2^-100 counts as zero
               for (int64_t k = 0; k < cols; ++k) {
-                const double one = std::abs(double(seen[std::size_t(i * ldx + k)])) * unit[std::size_t(k)];
-                allowed += one * (0.625 + 127 * 40 * kEps);
+                const double one = std::abs(double(seen[std::size_t(i * ldx + k)])), reach = 127 * unit[std::size_t(k)];
+                const double value = std::abs(double(stored[std::size_t(k)]));
+                if (pairs) allowed += one * (0x1p-8 * value + 60 * kEps * reach + double(cols / 32 + 20) * kEps * value * 1.01);
+                else allowed += one * (0.625 * unit[std::size_t(k)] + 40 * kEps * reach);
               }
               if (product.bias != nullptr) allowed += 2 * kEps * std::abs(double(bias[std::size_t(r)]));
               ASSERT_LE(std::abs(double(y[std::size_t(i * ldy + r)]) - truth.value[std::size_t(i * rows + r)]), allowed)
@@ -98,7 +121,7 @@ TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
 TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
   ThreadPool one(1), two(2), three(3);
   for (const Type* type : packed_types()) {
-    const int64_t cols = 1024 + type->block, rows = 77, m = 29;
+    const int64_t cols = 1024 + type->block, rows = 77, m = by_model() ? 18 : 41;
     const PackedMatrix w = packed_matrix(one, *type, rows, cols, 3), up = packed_matrix(one, *type, rows, cols, 4);
     const std::vector<float> x = normals(std::size_t(m * cols), 4);
     // [0]: as a prompt's row, [1]: as an answer's.
@@ -115,17 +138,19 @@ TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
       }
       silu_mul(one, truth[answer].data(), ups[answer].data(), gated[answer].data(), m * rows);
     }
-    ASSERT_EQ(truth[0] != truth[1], kernels::table().strips[type - all_types().data()].fold != nullptr) << type->name;
+    ASSERT_EQ(truth[0] != truth[1], strips(*type).prompt != nullptr) << type->name;
     std::vector<int32_t> turned(std::size_t(m), 0);
     for (int64_t i = 0; i < m; ++i) turned[std::size_t(i)] = int32_t(i * 7 % m);
     for (ThreadPool* pool : {&one, &two, &three}) {
-      for (int64_t tokens : {1, 2, 5, 8, 9, 13, 29}) {
+      for (int64_t tokens : {1, 2, 5, 8, 9, 18, 29, 41}) {
+        if (tokens > m || (by_model() && pool != &two)) break;
         for (int64_t answers : {int64_t(0), int64_t(1), tokens / 2, tokens - 1}) {
-          std::vector<float> y(std::size_t(tokens * rows)), z(y.size()), t(y.size());
+          std::vector<float> y(std::size_t(tokens * rows)), z(y.size()), t(y.size()), f(y.size());
           Product products[] = {prompt(w.view, x.data(), tokens, cols, y.data(), rows),
                                 prompt(w.view, x.data(), tokens, cols, z.data(), rows),
-                                prompt(w.view, x.data(), tokens, cols, t.data(), rows)};
-          products[1].up = up.view, products[2].rows = turned.data();
+                                prompt(w.view, x.data(), tokens, cols, t.data(), rows),
+                                prompt(w.view, x.data(), tokens, cols, f.data(), rows)};
+          products[1].up = up.view, products[2].rows = turned.data(), products[3].fine = true;
           for (Product& p : products) p.prompt = tokens - answers;
           matmul(*pool, products);
           for (int64_t i = 0; i < tokens; ++i) {
@@ -136,6 +161,8 @@ TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
             ASSERT_TRUE(same(y, truth[form], i)) << type->name << ", " << tokens << " rows, row " << i;
             ASSERT_TRUE(same(z, gated[form], i)) << type->name << ", " << tokens << " rows, row " << i;
             ASSERT_TRUE(same(t, truth[form], turned[std::size_t(i)])) << type->name << ", " << tokens << " rows, row " << i;
+            const int fine = strips(*type).prompt_by_pairs ? form : 1;  // bytes are too coarse
+            ASSERT_TRUE(same(f, truth[fine], i)) << type->name << ", " << tokens << " rows, row " << i;
           }
         }
       }

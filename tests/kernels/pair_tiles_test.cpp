@@ -167,13 +167,15 @@ TEST_P(PairTiles, GiveTheSameBitsForAnyTokensRowsAndThreads) {
   }
   const kernels::KernelTable& table = kernels::table();
   AlignedVector<std::byte> rounded(std::size_t((m + (m - 1) / 16) * ((cols + 31) / 32) * 64));
+  AlignedVector<float> scratch(std::size_t(table.pair_scratch(m)));
   for (int64_t tokens = 1; tokens <= m; ++tokens) {
     const kernels::StripInput in{x.data(), nullptr, tokens, cols, cols, 0, 1, false, true, rounded.data()};
     for (int64_t i = table.pair_parts(in); i-- > 0;) table.round_pairs(in, i, i + 1);
     std::vector<float> y(std::size_t(tokens * rows));
     for (int64_t next, row = 0; row < rows; row = next) {
       next = std::min(rows, row + 16 * (1 + (row + tokens) % 3));
-      table.pairs({stored.view.data, rows, cols, stored.view.row_bytes, rounded.data(), tokens, y.data(), rows, nullptr}, row, next);
+      table.pairs({stored.view.data, rows, cols, stored.view.row_bytes, rounded.data(), tokens, y.data(), rows, nullptr}, row, next,
+                  scratch.data());
     }
     ASSERT_EQ(std::memcmp(y.data(), truth.data(), y.size() * 4), 0) << "m " << tokens;
   }
@@ -222,11 +224,11 @@ TEST_P(PairTiles, RoundsIntoItsPlaceAlone) {
 TEST_P(PairTiles, AWrongProductIsFoundAtStart) {
   const kernels::KernelTable& right = kernels::table();
   EXPECT_TRUE(kernels::same_products(kernels::avx512_vnni_table(), right));
-  static void (*pairs)(const kernels::PairTask&, int64_t, int64_t);
+  static void (*pairs)(const kernels::PairTask&, int64_t, int64_t, float*);
   pairs = right.pairs;
   kernels::KernelTable wrong = right;
-  wrong.pairs = [](const kernels::PairTask& task, int64_t begin, int64_t end) {
-    pairs(task, begin, end);
+  wrong.pairs = [](const kernels::PairTask& task, int64_t begin, int64_t end, float* scratch) {
+    pairs(task, begin, end, scratch);
     float& last = task.y[(task.m - 1) * task.ldy + task.rows - 1];
     last = std::nextafter(last, INFINITY);
   };

@@ -143,6 +143,8 @@ void multiply_folded(const uint8_t* const (&w)[R], int64_t next, int64_t runs, c
   }
 }
 
+int64_t folded_scratch(int64_t m) { return 32 * m; }
+
 template <class Reader>
 void multiply_folded_strips(const StripTask& task, int64_t begin, int64_t end, float* total) {
   const int64_t runs = task.blocks * Reader::kRuns;

@@ -11,6 +11,8 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
+constexpr int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
 SONDE_INLINE const float* row_of(const StripInput& in, int64_t i) {
   return in.x + (in.rows == nullptr ? i : in.rows[i]) * in.ldx;
 }

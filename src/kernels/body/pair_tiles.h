@@ -1,17 +1,19 @@
-// y = x W^T over pairs of BF16 by matrix tiles: W as it is stored, x rounded to BF16. 32 columns are one product of tiles:
-// W [16 rows][16 pairs] times x [16 pairs][T tokens] gives float [16][T], added to the sums of the columns before, in order.
-// Within 32 columns the even ones are summed, and the odd ones (TDPBF16PS in Intel's manual, vol. 2); denormals count as
-// zeros. One definition for every number of tokens; body/pairs.h adds in another order.
+// y = x W^T over pairs of BF16 by matrix tiles: x rounded to BF16, W as body/pair_weights.h lays it out. 32 columns are one
+// product of tiles: x [T tokens][32] times W [16 pairs][16 rows][2] gives float [T][16], added to the sums of the columns
+// before, in order. Within 32 columns the even ones are summed, and the odd ones (TDPBF16PS in Intel's manual, vol. 2);
+// denormals count as zeros. One definition for every number of tokens; body/pairs.h adds in another order.
 //
-// x stands in tiles of equally many tokens T, zeros after the last; for every 32 columns [16 pairs][T][2].
+// x stands in tiles of equally many tokens T, zeros after the last; for every 32 columns [T][32].
 #pragma once
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-constexpr int64_t kRoundedColumns = 512;    // of a tile that a thread rounds at once
-constexpr int64_t kResidentPairs = 1 << 20;  // bytes of x that pass before the next rows of W, in the second-level cache
-constexpr int64_t kAhead = 512;             // bytes of a row fetched ahead of their use
+constexpr int64_t kRoundedColumns = 512;  // of a tile that a thread rounds at once
+constexpr int64_t kSpan = 512, kSpanSteps = kSpan / 32;  // columns of W that are laid out at once: two strips are 16 KiB
+constexpr int64_t kGroupTiles = 32;       // of x that pass before the next rows of W: those of a span in the second-level cache
+constexpr int64_t kGroupPairs = 8;       // of strips that meet a span of x before the next
+constexpr int64_t kSmallInput = 768 << 10;  // bytes of x that stay in the second-level cache: strips come one after another
 
 struct PairTiles {
   explicit PairTiles(int64_t m) : count((m + kTile - 1) / kTile), tokens((m + count - 1) / count) {}
@@ -22,60 +24,33 @@ int64_t pair_part_count(const StripInput& in) {
   return PairTiles(in.m).count * ((in.cols + kRoundedColumns - 1) / kRoundedColumns);
 }
 
-SONDE_INLINE Run load_pair_run(const StripInput& in, int64_t token, int64_t k) {
-  return load_run(row_of(in, token) + k, in.cols - k);
-}
-
-// out[pair][token] of columns [k, k + 32) and tokens [first, first + count), zeros beyond both.
-void round_pair_tile(const StripInput& in, int64_t first, int64_t count, int64_t k, int64_t tokens, uint32_t* out) {
-  alignas(64) uint16_t rows[kTile][32];
-  const uint16_t* starts[kTile];
-  for (int64_t t = 0; t < kTile; ++t) {
-    starts[t] = rows[t];
-    const Run x = t < count ? load_pair_run(in, first + t, k) : Run{zero(), zero()};
-    store_bf16(rows[t], x.a), store_bf16(rows[t] + 16, x.b);
-  }
-  alignas(64) float pairs[16][kTile];
-  transpose_pairs(starts, 0, reinterpret_cast<uint32_t*>(pairs), kTile);
-  for (int j = 0; j < 16; ++j) store_part(reinterpret_cast<float*>(out) + j * tokens, load(pairs[j]), tokens);
-}
-
 void round_pair_parts(const StripInput& in, int64_t begin, int64_t end) {
   const PairTiles tiles(in.m);
-  const int64_t parts = (in.cols + kRoundedColumns - 1) / kRoundedColumns, width = (in.cols + 31) / 32 * 32;
+  const int64_t parts = (in.cols + kRoundedColumns - 1) / kRoundedColumns, width = rounded_up(in.cols, 32);
   for (int64_t i = begin; i < end; ++i) {
     const int64_t first = i / parts * tiles.tokens, from = i % parts * kRoundedColumns;
     const int64_t to = width - from < kRoundedColumns ? width : from + kRoundedColumns;
-    const int64_t left = in.m - first, count = left < tiles.tokens ? left : tiles.tokens;
     uint16_t* const out = reinterpret_cast<uint16_t*>(in.out) + first * width;
-    for (int64_t k = from; k < to; k += 32) {
-      uint16_t* const at = out + k * tiles.tokens;
-      if (tiles.tokens > 1) {
-        round_pair_tile(in, first, count, k, tiles.tokens, reinterpret_cast<uint32_t*>(at));
-      } else {
-        const Run x = load_pair_run(in, first, k);
-        store_bf16(at, x.a), store_bf16(at + 16, x.b);
+    for (int64_t t = 0; t < tiles.tokens; ++t) {
+      const bool present = first + t < in.m;
+      const float* const x = present ? row_of(in, first + t) : nullptr;
+      for (int64_t k = from; k < to; k += 32) {
+        const Run run = present ? load_run(x + k, in.cols - k) : Run{zero(), zero()};
+        uint16_t* const at = out + k * tiles.tokens + 32 * t;
+        store_bf16(at, run.a), store_bf16(at + 16, run.b);
       }
     }
   }
 }
 
-// Numbers of tiles: of sums (those of the first rows and each tile of x, then of the second), x (two), W (two).
+// Numbers of tiles: of sums (those of the first tile of x and each strip, then of the second), x (two), W (two).
 constexpr int kPairSums = 0, kPairX = 4, kPairW = 6;
 
 TileShapes pair_shapes(int64_t tokens) {
   TileShapes s{};
   s.palette = 1;
-  for (int i = 0; i < 8; ++i) s.rows[i] = kTile, s.row_bytes[i] = uint16_t(i < kPairW ? 4 * tokens : 64);
+  for (int i = 0; i < 8; ++i) s.rows[i] = uint8_t(i < kPairW ? tokens : kTile), s.row_bytes[i] = 64;
   return s;
-}
-
-// out [16][64] = `rows` rows of `bytes` bytes, zeros beyond: W ends there, or another row begins, of any values.
-SONDE_INLINE void copy_rows(const uint8_t* w, int64_t stride, int64_t rows, int64_t bytes, uint8_t* out) {
-  for (int64_t r = 0; r < kTile; ++r, out += 64) {
-    store(reinterpret_cast<float*>(out), zero());
-    if (r < rows) __builtin_memcpy(out, w + r * stride, std::size_t(bytes));
-  }
 }
 
 // Calls f with the constants 0 ... N - 1.
@@ -85,104 +60,156 @@ SONDE_INLINE void each_constant(F&& f) {
   f.template operator()<N - 1>();
 }
 
-// R times sixteen rows, or once fewer (kRest), and T tiles of x: each tile of W meets T of x, each of x R of W.
-template <int R, int T, bool kRest>
-struct PairBlock {
-  const PairTask& t;
-  int64_t row, rows, tokens, tile_bytes;  // the first row, rows where fewer than sixteen; of a tile of x
+constexpr int64_t kLaidBytes = kSpan * 16 * 2;  // of a strip's span
 
-  SONDE_INLINE void add_products(const uint8_t* const (&w)[R], int64_t stride, const uint8_t* x) const {
-    each_constant<T>([&]<int I>() __attribute__((always_inline)) {
-      Tiles::load<kPairX + I>(x + I * tile_bytes, 4 * tokens);
+// sums [X][2][tokens][16] += X tiles of x, whose bytes are `tile_bytes` apart, times S strips of W [S][steps][1 KiB]. Each
+// tile of W meets X of x, each of x S of W.
+template <int X, int S>
+SONDE_INLINE void multiply_pair_block(const uint8_t* x, int64_t tile_bytes, const uint8_t* w, int64_t steps, int64_t tokens,
+                                      bool first, float* sums) {
+  const auto each_sum = [&](auto&& f) __attribute__((always_inline)) {
+    each_constant<X>([&]<int I>() __attribute__((always_inline)) {
+      each_constant<S>([&]<int J>() __attribute__((always_inline)) {
+        f.template operator()<kPairSums + 2 * I + J>(sums + (2 * I + J) * tokens * 16);
+      });
     });
-    each_constant<R>([&]<int I>() __attribute__((always_inline)) {
-      Tiles::load<kPairW + I>(w[I], stride);
-      each_constant<T>([&]<int J>() __attribute__((always_inline)) {
-        Tiles::multiply_pairs<kPairSums + 2 * I + J, kPairW + I, kPairX + J>();
+  };
+  if (first) each_sum([]<int N>(float*) __attribute__((always_inline)) { Tiles::zero<N>(); });
+  else each_sum([]<int N>(const float* at) __attribute__((always_inline)) { Tiles::load_once<N>(at, 64); });
+  for (int64_t k = 0; k < steps; ++k, x += tokens * 64, w += 1024) {
+    each_constant<X>([&]<int I>() __attribute__((always_inline)) {
+      Tiles::load_once<kPairX + I>(x + I * tile_bytes, 64);
+      each_constant<S>([&]<int J>() __attribute__((always_inline)) {
+        if constexpr (I == 0) Tiles::load<kPairW + J>(w + J * kLaidBytes, 64);
+        Tiles::multiply_pairs<kPairSums + 2 * I + J, kPairX + I, kPairW + J>();
       });
     });
   }
+  each_sum([]<int N>(float* at) __attribute__((always_inline)) { Tiles::store<N>(at, 64); });
+}
 
-  void add_columns(const uint8_t* x) const {
-    const int64_t whole = t.cols / 32 * 64;  // bytes
-    alignas(64) uint8_t copy[R][kTile * 64];
-    const uint8_t *w[R], *copied[R];
-    for (int r = 0; r < R; ++r) {
-      w[r] = reinterpret_cast<const uint8_t*>(t.w) + (row + r * kTile) * t.row_bytes, copied[r] = copy[r];
-    }
-    each_constant<R>([&]<int I>() __attribute__((always_inline)) {
-      each_constant<T>([&]<int J>() __attribute__((always_inline)) { Tiles::zero<kPairSums + 2 * I + J>(); });
-    });
-    for (int64_t k = 0; k < whole; k += 64, x += 64 * tokens) {
-      if (T == 1 && !kRest && t.m <= kTile) {  // W comes from memory
-        const int64_t ahead = k + kAhead;
-        const uint8_t* const next = w[0] + (ahead < whole ? ahead : ahead - whole + R * kTile * t.row_bytes);
-#pragma GCC unroll 8
-        for (int r = 0; r < R * kTile; ++r) __builtin_prefetch(next + r * t.row_bytes);
-      }
-      if constexpr (kRest) {
-        copy_rows(w[0] + k, t.row_bytes, rows, 64, copy[0]);
-        add_products(copied, 64, x);
-      } else {
-        const uint8_t* at[R];
-        for (int r = 0; r < R; ++r) at[r] = w[r] + k;
-        add_products(at, t.row_bytes, x);
-      }
-    }
-    if (2 * t.cols == whole) return;
-    for (int r = 0; r < R; ++r) copy_rows(w[r] + whole, t.row_bytes, rows, 2 * t.cols - whole, copy[r]);
-    add_products(copied, 64, x);
+// What is multiplied, W aside.
+struct PairOutput {
+  int64_t rows, cols;
+  const std::byte* x;
+  int64_t m;
+  float* y;
+  int64_t ldy;
+  const float* bias;
+};
+
+int64_t pair_scratch(int64_t m) {
+  const PairTiles tiles(m);
+  return kGroupPairs * (tiles.count < kGroupTiles ? tiles.count : kGroupTiles) * tiles.tokens * 32;
+}
+
+// Pairs of strips that share what is loaded of x: two of W's that follow each other, or one of W's and the same of up's.
+// `up`, null: none. sums: pair_scratch() floats.
+template <class W>
+struct PairStrips {
+  const PairOutput& t;
+  const W& w;
+  const W* up;
+  float* sums;
+  PairTiles x;
+  int64_t width, tile_bytes;
+
+  PairStrips(const PairOutput& output, const W& weights, const W* ups, float* scratch)
+      : t(output), w(weights), up(ups), sums(scratch), x(output.m), width(rounded_up(output.cols, 32)),
+        tile_bytes(width * 2 * x.tokens) {}
+
+  struct Pair {
+    const W* of[2];
+    int64_t strip[2];
+    int count;
+  };
+  SONDE_INLINE Pair pair(int64_t begin, int64_t end, int64_t i) const {
+    if (up != nullptr) return {{&w, up}, {begin + i, begin + i}, 2};
+    const int64_t strip = begin + 2 * i;
+    return {{&w, &w}, {strip, strip + 1}, strip + 1 < end ? 2 : 1};
   }
 
-  template <int I, int J>
-  SONDE_INLINE void keep(int64_t token) const {
-    alignas(64) float sums[kTile][16], turned[16][kTile];  // behind the tokens of a tile nothing is written or kept
-    Tiles::store<kPairSums + 2 * I + J>(sums, 64);
-    const uint16_t* starts[kTile];
-    for (int r = 0; r < kTile; ++r) starts[r] = reinterpret_cast<const uint16_t*>(sums[r]);
-    transpose_pairs(starts, 0, reinterpret_cast<uint32_t*>(turned), kTile);  // of 32 bits each
-    const int64_t first = row + I * kTile, left = t.m - token, count = left < tokens ? left : tokens;
-    for (int64_t i = 0; i < count; ++i) {
-      const Lanes y = load(turned[i]), out = t.bias == nullptr ? y : add(y, load_part(t.bias + first, rows));
-      store_part(t.y + (token + i) * t.ldy + first, out, rows);
+  // Strips [begin, end), at most kGroupPairs pairs of them, times the tiles [first, last).
+  void multiply(int64_t begin, int64_t end, int64_t first, int64_t last) const {
+    alignas(64) uint8_t laid[2 * kLaidBytes];
+    const int64_t pairs = up != nullptr ? end - begin : (end - begin + 1) / 2;
+    const int64_t pair_sums = (last - first) * x.tokens * 32;
+    const int64_t together = (last - first) * tile_bytes <= kSmallInput ? 1 : pairs;
+    for (int64_t from = 0; from < pairs; from += together) {
+      for (int64_t k = 0; k < width; k += kSpan) {
+        const int64_t steps = (width - k < kSpan ? width - k : kSpan) / 32;
+        const bool ends = k + kSpan >= width;
+        for (int64_t i = 0; i < together; ++i) {
+          const Pair p = pair(begin, end, from + i);
+          const bool more = i + 1 < together;
+          const Pair next = pair(begin, end, more ? from + i + 1 : ends ? from + together : from);
+          const int64_t next_k = more ? k : ends ? 0 : k + kSpan;
+          for (int s = 0; s < p.count; ++s) {
+            p.of[s]->lay(p.strip[s], k, steps, laid + s * kLaidBytes, p.of[s]->at(next.strip[s], next_k));
+          }
+          float* to = sums + (from + i) * pair_sums;
+          for (int64_t tile = first; tile < last; tile += 2, to += 2 * x.tokens * 32) {
+            const int count = last - tile < 2 ? 1 : 2;
+            if (together > 1) fetch_span(tile, count, k + kSpan, i, together);
+            const uint8_t* const at = reinterpret_cast<const uint8_t*>(t.x) + tile * tile_bytes + k * 2 * x.tokens;
+            const auto block = [&]<int X, int S>() __attribute__((always_inline)) {
+              multiply_pair_block<X, S>(at, tile_bytes, laid, steps, x.tokens, k == 0, to);
+            };
+            if (count == 2) p.count == 2 ? block.template operator()<2, 2>() : block.template operator()<2, 1>();
+            else p.count == 2 ? block.template operator()<1, 2>() : block.template operator()<1, 1>();
+          }
+        }
+      }
+    }
+    for (int64_t tile = first; tile < last; ++tile) keep(tile, begin, end, sums + (tile - first) * x.tokens * 32, pair_sums);
+  }
+
+  // Part `part` of `parts` of the span of `count` tiles that begins at column k.
+  SONDE_INLINE void fetch_span(int64_t tile, int count, int64_t k, int64_t part, int64_t parts) const {
+    if (k >= width) return;
+    const int64_t lines = (width - k < kSpan ? width - k : kSpan) / 32 * x.tokens;
+    const uint8_t* at = reinterpret_cast<const uint8_t*>(t.x) + tile * tile_bytes + k * 2 * x.tokens;
+    for (int i = 0; i < count; ++i, at += tile_bytes) {
+      for (int64_t line = lines * part / parts; line < lines * (part + 1) / parts; ++line) __builtin_prefetch(at + 64 * line, 0, 2);
     }
   }
 
-  void multiply(int64_t tile) const {
-    add_columns(reinterpret_cast<const uint8_t*>(t.x) + tile * tile_bytes);
-    each_constant<R>([&]<int I>() __attribute__((always_inline)) {
-      each_constant<T>([&]<int J>() __attribute__((always_inline)) { keep<I, J>((tile + J) * tokens); });
-    });
+  // A tile's sums, a pair's `pair_sums` after those of the pair before. A token's rows are written in one run.
+  void keep(int64_t tile, int64_t begin, int64_t end, float* from, int64_t pair_sums) const {
+    const int64_t token = tile * x.tokens, left = t.m - token, tokens = left < x.tokens ? left : x.tokens;
+    if (up != nullptr) {
+      float* at = from;
+      for (int64_t strip = begin; strip < end; ++strip, at += pair_sums) {
+        fewer->silu_mul(at, at + x.tokens * 16, at, tokens * 16);
+      }
+    }
+    for (int64_t i = 0; i < tokens; ++i) {
+      const float* at = from + 16 * i;
+      for (int64_t strip = begin; strip < end; ++strip) {
+        const int64_t row = 16 * strip, rows = t.rows - row < 16 ? t.rows - row : 16;
+        const bool second = up == nullptr && (strip - begin) % 2 == 1;
+        const Lanes sum = load(at + (second ? x.tokens * 16 : 0));
+        const Lanes out = t.bias == nullptr ? sum : add(sum, load_part(t.bias + row, rows));
+        float* const to = t.y + (token + i) * t.ldy + row;
+        rows == 16 ? store(to, out) : store_part(to, out, rows);
+        if (up != nullptr || second) at += pair_sums;
+      }
+    }
   }
 };
 
-// Rows [begin, end), multiples of sixteen but for the last.
-void multiply_pair_tiles(const PairTask& t, int64_t begin, int64_t end) {
-  const PairTiles x(t.m);
-  const int64_t tile_bytes = (t.cols + 31) / 32 * 64 * x.tokens, fitting = kResidentPairs / tile_bytes / 2 * 2;
-  const int64_t together = fitting < 2 ? 2 : fitting;
-  const Tiles tiles(pair_shapes(x.tokens));
-  for (int64_t first = 0; first < x.count; first += together) {
-    const int64_t last = x.count - first < together ? x.count : first + together;
-    for (int64_t next, row = begin; row < end; row = next) {
-      const int64_t left = end - row;
-      next = left >= 2 * kTile ? row + 2 * kTile : left >= kTile ? row + kTile : end;
-      const auto pass = [&]<int R, bool kRest>() {
-        const int64_t rows = kRest ? left : kTile;
-        int64_t tile = first;
-        for (; tile + 2 <= last; tile += 2) PairBlock<R, 2, kRest>{t, row, rows, x.tokens, tile_bytes}.multiply(tile);
-        if (tile < last) PairBlock<R, 1, kRest>{t, row, rows, x.tokens, tile_bytes}.multiply(tile);
-      };
-      if (left >= 2 * kTile) pass.template operator()<2, false>();
-      else if (left >= kTile) pass.template operator()<1, false>();
-      else pass.template operator()<1, true>();
+// Strips [begin, end).
+template <class W>
+void multiply_pair_strips(const PairOutput& t, const W& w, const W* up, int64_t begin, int64_t end, float* sums) {
+  const PairStrips<W> product(t, w, up, sums);
+  const Tiles tiles(pair_shapes(product.x.tokens));
+  const int64_t strips = up != nullptr ? kGroupPairs : 2 * kGroupPairs;
+  for (int64_t first = 0; first < product.x.count; first += kGroupTiles) {
+    const int64_t last = product.x.count - first < kGroupTiles ? product.x.count : first + kGroupTiles;
+    for (int64_t strip = begin; strip < end; strip += strips) {
+      product.multiply(strip, end - strip < strips ? end : strip + strips, first, last);
     }
   }
-}
-
-// --- the table --------------------------------------------------------------------------------------------------
-void take_pairs(KernelTable& table) {
-  table.pair_parts = pair_part_count, table.round_pairs = round_pair_parts, table.pairs = multiply_pair_tiles;
 }
 
 }  // namespace

@@ -10,7 +10,6 @@ namespace {
 
 constexpr int64_t kPanelPairs = 64, kPanelColumns = 64, kWeightPairs = kSegment / 2;
 
-constexpr int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
 // A segment of a task at work.
 struct Segment {

@@ -212,8 +212,8 @@ KernelTable tile_kernels{};
 
 KernelTable& tile_table(const KernelTable& served) {
   fewer = &served, tile_kernels = served;
-  // No form for prompts: by count of instructions, folding sixteen rows takes as long as tiles take for fifty tokens.
-  for (int i = 0; i < kTypes; ++i) strip_types[i] = served.strips[i], strip_types[i].fold = nullptr;
+  // Not folded for prompts: by count of instructions that takes as long for sixteen rows as tiles take for fifty tokens.
+  for (int i = 0; i < kTypes; ++i) strip_types[i] = served.strips[i], strip_types[i].prompt = nullptr;
   StripType* type = strip_types;
 #define SONDE_ROW(T) take_type<q::T>(*type++);
   SONDE_TYPES(SONDE_ROW)

@@ -23,6 +23,11 @@ struct Tiles {
   static SONDE_INLINE void load(const void* p, int64_t stride) {
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(N) : "memory");
   }
+  // Past the first-level cache.
+  template <int N>
+  static SONDE_INLINE void load_once(const void* p, int64_t stride) {
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" ::"r"(p), "r"(stride), "i"(N) : "memory");
+  }
   template <int N>
   static SONDE_INLINE void store(void* p, int64_t stride) {
     __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(p), "r"(stride), "i"(N) : "memory");
@@ -46,6 +51,7 @@ struct Tiles {
 #include "kernels/body/tiles.h"
 // (in this order)
 #include "kernels/body/pair_tiles.h"
+#include "kernels/body/pair_weights.h"
 
 namespace sonde::kernels {
 namespace amx {

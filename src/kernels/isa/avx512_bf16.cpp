@@ -62,7 +62,7 @@ void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool sam
 }
 int64_t bf16_pair_parts(const StripInput& in) { return avx512_bf16::pair_parts(in); }
 void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end) { avx512_bf16::round_pairs(in, begin, end); }
-void bf16_pairs(const PairTask& task, int64_t begin, int64_t end) { avx512_bf16::multiply_pairs_of(task, begin, end); }
+void bf16_pairs(const PairTask& task, int64_t begin, int64_t end, float*) { avx512_bf16::multiply_pairs_of(task, begin, end); }
 int64_t bf16_segment_scratch(const AttentionShape& shape) { return avx512_bf16::segment_scratch(shape); }
 
 int64_t bf16_dot_burst(int64_t rounds, float* result) {

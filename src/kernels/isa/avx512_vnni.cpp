@@ -44,7 +44,7 @@ template <class Q>
 constexpr StripType folding_type() {
   StripType type = strip_type<Q>();
   if constexpr (requires { typename Q::Strip; }) {
-    if constexpr (folds<StripReader<Q>>) type.fold = multiply_folded_strips<StripReader<Q>>;
+    if constexpr (folds<StripReader<Q>>) type.prompt = multiply_folded_strips<StripReader<Q>>;
   }
   return type;
 }
@@ -55,7 +55,7 @@ constexpr StripType kFoldingTypes[] = {
 };
 constexpr KernelTable folding_table() {
   KernelTable table = kTable;
-  table.strips = kFoldingTypes;
+  table.strips = kFoldingTypes, table.prompt_scratch = folded_scratch;
   return table;
 }
 constexpr KernelTable kFoldingTable = folding_table();

@@ -20,6 +20,29 @@ inline void store_bf16(uint16_t* p, __m512 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_bf16(x), 16)));
 }
 
+// Bytes of sixteen rows, four of each, as BF16: scale * (byte - zero) + least, the nearest, halves away from 0; columns 0 and
+// 1, then 2 and 3 of every row side by side. Before it is rounded a value errs by 2^-15 of the scale at most.
+struct BytePairs {
+  __m512 scale, shift;
+  inline BytePairs(__m512 s, __m512 least, int zero) : scale(s), shift(_mm512_fmadd_ps(s, _mm512_set1_ps(-256.0f - float(zero)), least)) {}
+  // Of bits [Bit, Bit + 8), the upper half.
+  template <int Bit>
+  inline __m512i value(__m512i bytes) const {
+    const __m512i moved = Bit < 15 ? _mm512_slli_epi32(bytes, 15 - Bit) : _mm512_srli_epi32(bytes, Bit - 15);
+    // (moved & mask) | bits of 256.0f: 256 + the byte
+    const __m512i whole = _mm512_ternarylogic_epi32(moved, _mm512_set1_epi32(0x007F8000), _mm512_set1_epi32(0x43800000), 0xEA);
+    const __m512 out = _mm512_fmadd_ps(_mm512_castsi512_ps(whole), scale, shift);
+    return _mm512_add_epi32(_mm512_castps_si512(out), _mm512_set1_epi32(0x8000));
+  }
+  static inline __m512i beside(__m512i first, __m512i second) {
+    return _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(first, 16), second);
+  }
+  inline void store(__m512i bytes, uint32_t* out) const {
+    _mm512_storeu_si512(out, beside(value<0>(bytes), value<8>(bytes)));
+    _mm512_storeu_si512(out + 16, beside(value<16>(bytes), value<24>(bytes)));
+  }
+};
+
 // out[j * stride + i] = values 2j and 2j + 1 of rows[i] from k on: 16 rows, 16 pairs.
 inline void transpose_pairs(const uint16_t* const* rows, int64_t k, uint32_t* out, int64_t stride) {
   __m512i u[16];

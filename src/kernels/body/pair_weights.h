@@ -1,0 +1,102 @@
+// W as body/pair_tiles.h multiplies it: sixteen rows as pairs of BF16, for every 32 columns [16 pairs][16 rows][2], zeros
+// beyond the last row and column.
+#pragma once
+
+namespace sonde::kernels::SONDE_ISA {
+namespace {
+
+// Rows of BF16 as stored. W ends where its last row does, and between rows any values may stand.
+struct StoredPairs {
+  const uint8_t* w;
+  int64_t rows, cols, row_bytes;
+
+  const uint8_t* at(int64_t strip, int64_t k) const { return w + 16 * strip * row_bytes + 2 * k; }
+
+  void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out, const uint8_t* next) const {
+    const int64_t present = rows - 16 * strip < 16 ? rows - 16 * strip : 16;
+    alignas(64) uint16_t part[16][32];
+    const uint16_t* at[16];
+    for (int64_t r = 0; r < 16; ++r) {
+      at[r] = reinterpret_cast<const uint16_t*>(w + (16 * strip + (r < present ? r : 0)) * row_bytes);
+    }
+    for (int64_t k = from; k < from + 32 * steps; k += 32, out += 1024, next += 64) {
+      for (int64_t r = 0; r < 16; ++r) __builtin_prefetch(next + r * row_bytes, 0, 2);
+      if (present == 16 && k + 32 <= cols) {
+        transpose_pairs(at, k, reinterpret_cast<uint32_t*>(out), 16);
+        continue;
+      }
+      const uint16_t* starts[16];
+      for (int64_t r = 0; r < 16; ++r) {
+        starts[r] = part[r];
+        store(reinterpret_cast<float*>(part[r]), zero());
+        if (r < present) __builtin_memcpy(part[r], at[r] + k, std::size_t(2 * (cols - k < 32 ? cols - k : 32)));
+      }
+      transpose_pairs(starts, 0, reinterpret_cast<uint32_t*>(out), 16);
+    }
+  }
+};
+
+// Packed strips: scale * (code - zero) + minimum, in F32 by one rounding or two, then to the nearest BF16.
+template <class Reader>
+struct StripPairs {
+  const uint8_t* w;
+  int64_t strip_bytes;
+  static constexpr int64_t kBlockColumns = 32 * Reader::kRuns, kRunBytes = (Reader::kBytes + Reader::kRuns - 1) / Reader::kRuns;
+  static_assert(kSpan % kBlockColumns == 0);
+
+  const uint8_t* at(int64_t strip, int64_t k) const { return w + strip * strip_bytes + k / kBlockColumns * Reader::kBytes; }
+
+  void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out, const uint8_t* next) const {
+    const uint8_t* block = at(strip, from);
+    for (int64_t done = 0; done < steps; done += Reader::kRuns, block += Reader::kBytes) {
+      const typename Reader::Block shared = Reader::block(block);
+#pragma GCC unroll 1
+      for (int run = 0; run < Reader::kRuns; ++run, out += 1024, next += kRunBytes) {
+        for (int64_t line = 0; line < kRunBytes; line += 64) __builtin_prefetch(next + line, 0, 2);
+        for (int h = 0; h < Reader::kHalves; ++h) {
+          const Lanes scale = Reader::scale(shared, block, run, h);
+          const Lanes least = Reader::kMin ? Reader::least(shared, block, run) : zero();
+          const BytePairs pairs(scale.v, least.v, Reader::kZero);
+#pragma GCC unroll 8
+          for (int g = 8 / Reader::kHalves * h; g < 8 / Reader::kHalves * (h + 1); ++g) {
+            pairs.store(Reader::group(block, run, g).v, reinterpret_cast<uint32_t*>(out + 128 * g));
+          }
+        }
+      }
+    }
+  }
+};
+
+// --- the table --------------------------------------------------------------------------------------------------
+void multiply_stored_pairs(const PairTask& t, int64_t begin, int64_t end, float* scratch) {
+  const StoredPairs w{reinterpret_cast<const uint8_t*>(t.w), t.rows, t.cols, t.row_bytes};
+  const StoredPairs* const none = nullptr;
+  multiply_pair_strips({t.rows, t.cols, t.x, t.m, t.y, t.ldy, t.bias}, w, none, begin / 16, (end + 15) / 16, scratch);
+}
+
+template <class Reader>
+void multiply_strip_pairs(const StripTask& t, int64_t begin, int64_t end, float* scratch) {
+  using W = StripPairs<Reader>;
+  const W w{reinterpret_cast<const uint8_t*>(t.w), t.strip_bytes}, up{reinterpret_cast<const uint8_t*>(t.up), t.strip_bytes};
+  multiply_pair_strips({t.rows, t.blocks * W::kBlockColumns, t.x, t.m, t.y, t.ldy, t.bias}, w, t.up == nullptr ? nullptr : &up,
+                       begin, end, scratch);
+}
+
+template <class Q>
+void take_prompt(StripType& type) {
+  if constexpr (requires { typename Q::Strip; }) {
+    type.prompt = multiply_strip_pairs<StripReader<Q>>, type.prompt_by_pairs = true;
+  }
+}
+
+void take_pairs(KernelTable& table) {
+  table.pair_parts = pair_part_count, table.round_pairs = round_pair_parts, table.pairs = multiply_stored_pairs;
+  table.prompt_scratch = table.pair_scratch = pair_scratch;
+  StripType* type = strip_types;
+#define SONDE_ROW(T) take_prompt<q::T>(*type++);
+  SONDE_TYPES(SONDE_ROW)
+#undef SONDE_ROW
+}
+
+}  // namespace
+}  // namespace sonde::kernels::SONDE_ISA
