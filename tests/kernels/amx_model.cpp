@@ -1,11 +1,13 @@
 // The kernels of AMX over a model of its tiles.
 #define SONDE_ISA amx_model
 #include "kernels/isa/avx512.h"
+#include "kernels/isa/attention512.h"
 // (after Lanes)
 #include "kernels/body/inline.h"
 // (in this order)
 #include "kernels/amx_model.h"
 #include "kernels/amx_processor.h"
+#include "kernels/body/exp.h"
 #include "kernels/body/strips.h"
 #include "kernels/body/tile_shapes.h"
 
@@ -50,13 +52,14 @@ struct Tiles {
 // (in this order)
 #include "kernels/body/pair_tiles.h"
 #include "kernels/body/pair_weights.h"
+#include "kernels/body/segment_tiles.h"
 
 namespace sonde::kernels {
 
 const KernelTable& amx_model_table(const KernelTable& fewer) {
   KernelTable& table = amx_model::tile_table(fewer);
   table.name = "amx_model";
-  amx_model::take_pairs(table);
+  amx_model::take_pairs(table), amx_model::take_attention(table);
   return table;
 }
 

@@ -1,4 +1,4 @@
-// The exponential of sixteen lanes.
+// Exponentials of sixteen lanes.
 #pragma once
 
 namespace sonde::kernels::SONDE_ISA {
@@ -15,6 +15,19 @@ SONDE_INLINE Lanes exp_lanes(Lanes x) {
   p = fma(p, r, set(1.0f / 720));
   p = fma(p, r, set(1.0f / 120));
   p = fma(p, r, set(1.0f / 24));
+  p = fma(p, r, set(1.0f / 6));
+  p = fma(p, r, set(0.5f));
+  p = fma(p, r, set(1.0f));
+  p = fma(p, r, set(1.0f));
+  return times_power(p, shifted);
+}
+
+// e^x for x <= 0, to be rounded to BF16: within 2^-18, 0 below -104, NaN for NaN.
+SONDE_INLINE Lanes weight_lanes(Lanes x) {
+  x = larger(set(-104.0f), x);  // the operand that may be NaN stands last
+  const Lanes magic = set(12582912.0f), shifted = fma(x, set(1.44269504f), magic), n = sub(shifted, magic);
+  const Lanes r = fma(n, set(-0.693147181f), x);
+  Lanes p = fma(set(1.0f / 120), r, set(1.0f / 24));
   p = fma(p, r, set(1.0f / 6));
   p = fma(p, r, set(0.5f));
   p = fma(p, r, set(1.0f));

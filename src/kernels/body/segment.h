@@ -4,18 +4,15 @@
 #pragma once
 
 #include "kernels/body/ahead.h"
+#include "kernels/body/segment_rows.h"
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int64_t kPanelPairs = 64, kPanelColumns = 64, kWeightPairs = kSegment / 2;
 
-
 // A segment of a task at work.
-struct Segment {
-  int64_t count;                  // of queries
-  int64_t longest;                // tokens that one of them sees
-  int64_t seen[kSegmentQueries];  // tokens that each sees
+struct Segment : SegmentRows {
   int64_t key_dim, value_dim, dim_pairs;
   const uint16_t *keys[kSegment], *values[kSegment];  // zeros behind the longest, up to a multiple of kPanelColumns
   uint32_t* panel;                                    // [kPanelPairs][kPanelColumns]
@@ -26,6 +23,8 @@ struct Segment {
   float* sums;                                        // [count], ld floats apart
   int64_t ld;
   Ahead ahead;
+
+  Segment(const AttentionTask& task, int64_t start) : SegmentRows(task, start) {}
 };
 
 }  // namespace
@@ -55,19 +54,6 @@ SegmentMemory segment_memory(const AttentionShape& s) {
   return m;
 }
 int64_t segment_scratch(const AttentionShape& s) { return segment_memory(s).end; }
-
-// e^x for x <= 0, to be rounded to BF16: within 2^-18, 0 below -104, NaN for NaN.
-SONDE_INLINE Lanes weight_lanes(Lanes x) {
-  x = larger(set(-104.0f), x);  // the operand that may be NaN stands last
-  const Lanes magic = set(12582912.0f), shifted = fma(x, set(1.44269504f), magic), n = sub(shifted, magic);
-  const Lanes r = fma(n, set(-0.693147181f), x);
-  Lanes p = fma(set(1.0f / 120), r, set(1.0f / 24));
-  p = fma(p, r, set(1.0f / 6));
-  p = fma(p, r, set(0.5f));
-  p = fma(p, r, set(1.0f));
-  p = fma(p, r, set(1.0f));
-  return times_power(p, shifted);
-}
 
 // Weights exp(x - largest) of n scores, in pairs; what lies behind them up to a multiple of 16 becomes 0.
 SONDE_INLINE void weigh(float* x, int64_t n, Pair* weights, float* part) {
@@ -120,8 +106,9 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
   const AttentionShape& s = *task.shape;
   const int64_t start = segment * kSegment, key_head = task.head * s.key_heads / s.heads;
   const SegmentMemory memory = segment_memory(s);
-  Segment g;
-  g.count = task.row_count * task.head_count, g.longest = 0;
+  Segment g(task, start);
+  const int64_t longest = g.longest;
+  if (longest == 0) return;
   g.key_dim = s.key_dim, g.value_dim = s.value_dim, g.dim_pairs = rounded_up(s.key_dim, 32) / 2;
   g.panel = reinterpret_cast<uint32_t*>(scratch);
   g.queries = reinterpret_cast<Pair*>(scratch + memory.queries);
@@ -130,38 +117,18 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
   g.scores = scratch + memory.scores;
   g.sums = part + kPartHeader, g.ld = part_floats(s.value_dim);
 
-  int64_t most_tokens = 0;
-  for (int64_t i = 0; i < g.count; ++i) {
-    const int64_t tokens = task.rows[i / task.head_count].length, n = tokens - start;
-    if (tokens > most_tokens) most_tokens = tokens;
-    g.seen[i] = n < 0 ? 0 : n < kSegment ? n : kSegment;
-    if (g.seen[i] > g.longest) g.longest = g.seen[i];
-  }
-  const int64_t longest = g.longest;
-  if (longest == 0) return;
-
   const bool direct = scores_directly<Direct>(g.count, s.key_dim), direct_values = adds_directly<Direct>(s.value_dim);
   const bool apart = s.value_offset != s.key_offset;
   // Keys of the next segment that are called for along with these values: half of those that bring their values and are
   // soon multiplied.
   const int64_t early = direct && !apart ? kSegment / 2 : kPanelColumns;
   const int64_t called = !same_task ? 0 : longest < early ? longest : early;
-  const int64_t later = most_tokens - start - longest, next_count = later < early ? later : early;
+  const int64_t later = g.most_tokens - start - longest, next_count = later < early ? later : early;
   const uint16_t* next[kSegment];
-  int64_t page = start / s.page_tokens, slot = start % s.page_tokens;
-  const auto each_record = [&](int64_t tokens, auto&& f) __attribute__((always_inline)) {
-    for (int64_t j = 0; j < tokens;) {
-      const uint16_t* record = reinterpret_cast<const uint16_t*>(task.rows[0].pages[page]) + slot * s.record;
-      const int64_t end = s.page_tokens - slot < tokens - j ? j + s.page_tokens - slot : tokens;
-      slot += end - j;
-      for (; j < end; ++j, record += s.record) f(j, record);
-      if (slot == s.page_tokens) slot = 0, ++page;
-    }
-  };
   const int64_t to_key = s.key_offset + key_head * s.key_stride, to_value = s.value_offset + key_head * s.value_stride;
-  each_record(longest,
+  each_record(task, start, longest,
               [&](int64_t j, const uint16_t* record) { g.keys[j] = record + to_key, g.values[j] = record + to_value; });
-  each_record(next_count, [&](int64_t j, const uint16_t* record) { next[j] = record + to_key; });
+  each_record(task, start + longest, next_count, [&](int64_t j, const uint16_t* record) { next[j] = record + to_key; });
   uint16_t* const zeros = reinterpret_cast<uint16_t*>(scratch + memory.zeros);
   for (int64_t k = 0; k < rounded_up(s.key_dim > s.value_dim ? s.key_dim : s.value_dim, 32); ++k) zeros[k] = 0;
   for (int64_t j = longest; j < rounded_up(longest, kPanelColumns); ++j) g.keys[j] = g.values[j] = zeros;

@@ -1,9 +1,11 @@
 // AMX: tiles of signed bytes multiplied into tiles of int32, of BF16 into tiles of floats, beside AVX-512 with VNNI.
 #define SONDE_ISA amx
 #include "kernels/isa/avx512.h"
+#include "kernels/isa/attention512.h"
 // (after Lanes)
 #include "kernels/body/inline.h"
 // (in this order)
+#include "kernels/body/exp.h"
 #include "kernels/body/strips.h"
 #include "kernels/body/tile_shapes.h"
 
@@ -52,6 +54,7 @@ struct Tiles {
 // (in this order)
 #include "kernels/body/pair_tiles.h"
 #include "kernels/body/pair_weights.h"
+#include "kernels/body/segment_tiles.h"
 
 namespace sonde::kernels {
 namespace amx {
@@ -94,7 +97,7 @@ int64_t bf16_burst(int64_t rounds, float* result) {
 const KernelTable& amx_table(const KernelTable& served, bool pairs) {
   KernelTable& table = amx::tile_table(served);
   table.name = "amx", table.int8_burst = amx::int8_burst;
-  if (pairs) amx::take_pairs(table), table.bf16_burst = amx::bf16_burst;
+  if (pairs) amx::take_pairs(table), amx::take_attention(table), table.bf16_burst = amx::bf16_burst;
   return table;
 }
 

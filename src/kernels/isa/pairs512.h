@@ -20,6 +20,11 @@ inline void store_bf16(uint16_t* p, __m512 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_bf16(x), 16)));
 }
 
+// The upper halves of `first` and `second` side by side.
+inline __m512i upper_halves(__m512i first, __m512i second) {
+  return _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(first, 16), second);
+}
+
 // Bytes of sixteen rows, four of each, as BF16: scale * (byte - zero) + least, the nearest, halves away from 0; columns 0 and
 // 1, then 2 and 3 of every row side by side. Before it is rounded a value errs by 2^-15 of the scale at most.
 struct BytePairs {
@@ -34,12 +39,9 @@ struct BytePairs {
     const __m512 out = _mm512_fmadd_ps(_mm512_castsi512_ps(whole), scale, shift);
     return _mm512_add_epi32(_mm512_castps_si512(out), _mm512_set1_epi32(0x8000));
   }
-  static inline __m512i beside(__m512i first, __m512i second) {
-    return _mm512_mask_blend_epi16(0xAAAAAAAA, _mm512_srli_epi32(first, 16), second);
-  }
   inline void store(__m512i bytes, uint32_t* out) const {
-    _mm512_storeu_si512(out, beside(value<0>(bytes), value<8>(bytes)));
-    _mm512_storeu_si512(out + 16, beside(value<16>(bytes), value<24>(bytes)));
+    _mm512_storeu_si512(out, upper_halves(value<0>(bytes), value<8>(bytes)));
+    _mm512_storeu_si512(out + 16, upper_halves(value<16>(bytes), value<24>(bytes)));
   }
 };
 
