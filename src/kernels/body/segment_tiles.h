@@ -14,18 +14,19 @@ namespace {
 
 constexpr int64_t kQueryTiles = kSegmentQueries / kTile, kTokenSteps = kSegment / 32;
 constexpr int64_t kTileBytes = 1024, kTileFloats = kTileBytes / 4;
+constexpr int64_t kValueColumns = 64;  // laid side by side at once
 
 // Floats of a task's memory, one part after another.
 struct TileMemory {
   int64_t dims, queries, keys, scores, weights, values, zeros, end;  // dims: of a key, up to a multiple of 32
   explicit TileMemory(const AttentionShape& s) : dims(rounded_up(s.key_dim, 32)) {
     queries = 0;                                            // [tile][dims / 32][16 pairs][16][2]
-    keys = queries + kQueryTiles * dims / 32 * kTileFloats;  // copies of [2][16 tokens][dims]
-    scores = keys + dims * kTile;                           // [2 tiles][token][16]
+    keys = queries + kQueryTiles * dims / 32 * kTileFloats;  // copies of [4][16 tokens][dims]
+    scores = keys + 2 * dims * kTile;                       // [2 tiles][token][16]
     weights = scores + 2 * kSegment * kTile;                // [tile][step of tokens][16 queries][32]
-    values = weights + kQueryTiles * kTokenSteps * kTileFloats;  // [2][step of tokens][16 pairs][16][2]
-    zeros = values + 2 * kTokenSteps * kTileFloats;
-    end = zeros + rounded_up(s.value_dim, 32);
+    values = weights + kQueryTiles * kTokenSteps * kTileFloats;  // [4][step of tokens][16 pairs][16][2]
+    zeros = values + 4 * kTokenSteps * kTileFloats;
+    end = zeros + kValueColumns / 2;
   }
 };
 int64_t tile_segment_scratch(const AttentionShape& s) { return TileMemory(s).end; }
@@ -89,30 +90,41 @@ struct TileSegment : SegmentRows {
     return reinterpret_cast<const uint8_t*>(out);
   }
 
-  // Scores of K times sixteen tokens from j on and Q tiles of queries.
+  // Scores of K times sixteen tokens from j on and Q tiles of queries: four sums, as each waits for the one before.
   template <int K, int Q>
-  SONDE_INLINE void score(int64_t j, int64_t query_tile) const {
-    const uint8_t* k[K];
+  void score(int64_t j, int64_t query_tile) {
+    static_assert(K * Q <= 4 && (Q == 1 || K <= 2));
+    const uint8_t *k[K], *q[Q];
     int64_t stride[K];
     for (int i = 0; i < K; ++i) k[i] = keys_at(j + kTile * i, i, stride[i]);
+    for (int i = 0; i < Q; ++i) q[i] = tile(memory.queries, (query_tile + i) * (memory.dims / 32));
     const auto each_sum = [&](auto&& f) __attribute__((always_inline)) {
       each_constant<K>([&]<int I>() __attribute__((always_inline)) {
         each_constant<Q>([&]<int J>() __attribute__((always_inline)) {
-          f.template operator()<kPairSums + 2 * I + J>(scratch + memory.scores + (J * kSegment + j + kTile * I) * kTile);
+          f.template operator()<Q * I + J>(scratch + memory.scores + (J * kSegment + j + kTile * I) * kTile);
         });
       });
     };
     each_sum([]<int N>(float*) __attribute__((always_inline)) { Tiles::zero<N>(); });
     for (int64_t step = 0; step < memory.dims / 32; ++step) {
+      call_lines(ahead, K * Q * ahead.lines);
+      each_constant<Q>([&]<int J>() __attribute__((always_inline)) { Tiles::load<4 + J>(q[J] + step * kTileBytes, 64); });
       each_constant<K>([&]<int I>() __attribute__((always_inline)) {
-        Tiles::load<kPairX + I>(k[I] + 64 * step, stride[I]);
-        each_constant<Q>([&]<int J>() __attribute__((always_inline)) {
-          if constexpr (I == 0) Tiles::load<kPairW + J>(tile(memory.queries, (query_tile + J) * (memory.dims / 32) + step), 64);
-          Tiles::multiply_pairs<kPairSums + 2 * I + J, kPairX + I, kPairW + J>();
-        });
+        constexpr int kKey = 4 + Q + I % (4 - Q);
+        Tiles::load<kKey>(k[I] + 64 * step, stride[I]);
+        each_constant<Q>([&]<int J>() __attribute__((always_inline)) { Tiles::multiply_pairs<Q * I + J, kKey, 4 + J>(); });
       });
     }
     each_sum([]<int N>(float* at) __attribute__((always_inline)) { Tiles::store<N>(at, 64); });
+  }
+  // Of the first `tokens` tokens.
+  void score_all(int64_t query_tile, bool two, int64_t tokens) {
+    for (int64_t j = 0, n; j < tokens; j += n) {
+      const int64_t left = (tokens - j + kTile - 1) / kTile;  // tiles
+      if (two) n = left > 1 ? (score<2, 2>(j, query_tile), 2) : (score<1, 2>(j, query_tile), 1);
+      else n = left > 3 ? (score<4, 1>(j, query_tile), 4) : left > 1 ? (score<2, 1>(j, query_tile), 2) : (score<1, 1>(j, query_tile), 1);
+      n *= kTile;
+    }
   }
 
   // Weights exp(x - largest) of sixteen queries, `most` tokens at most; zeros behind those that a query sees.
@@ -128,16 +140,19 @@ struct TileSegment : SegmentRows {
       const Lanes x = load(scores + kTile * j);
       return j < least ? x : visible.masked(x, j);
     };
-    Lanes most_of[4], total = zero();
-    for (Lanes& x : most_of) x = set(-__builtin_inff());
-    for (int64_t j = 0; j < most; ++j) most_of[j % 4] = larger(most_of[j % 4], score_of(j));
-    const Lanes largest = larger(larger(most_of[0], most_of[1]), larger(most_of[2], most_of[3]));
+    Lanes largest = set(-__builtin_inff()), other = largest, total = zero();
+    int64_t j = 0;
+    for (; j + 2 <= least; j += 2) {
+      largest = larger(largest, load(scores + kTile * j)), other = larger(other, load(scores + kTile * (j + 1)));
+    }
+    for (; j < most; ++j) largest = larger(largest, score_of(j));
+    largest = larger(largest, other);
     alignas(64) uint32_t pairs[kTile][kTile];
     const uint16_t* rows[kTile];
     for (int64_t i = 0; i < kTile; ++i) rows[i] = reinterpret_cast<const uint16_t*>(pairs[i]);
-    for (int64_t j = 0; j < most; j += 32) {
-      call_lines(ahead, 2 * ahead.lines);
+    for (j = 0; j < most; j += 32) {
       for (int64_t i = 0; i < kTile; ++i) {
+        call_lines(ahead, ahead.lines);
         Lanes e[2];
         for (int64_t h = 0; h < 2; ++h) {
           const int64_t at = j + 2 * i + h;
@@ -156,50 +171,65 @@ struct TileSegment : SegmentRows {
     }
   }
 
-  // Values of columns [d, d + 32) of the first `tokens` tokens, zeros behind them. False: of those that only some queries
-  // see, from token `some` on, one is not finite.
+  // Values of columns [d, d + kValueColumns) of the first `tokens` tokens, zeros behind them and behind the last column.
+  // False: of those that only some queries see, from token `some` on, one is not finite.
   bool lay_values(int64_t d, int64_t tokens, int64_t some) {
-    bool finite = true;
-    const int64_t columns = task.shape->value_dim - d;
+    const int64_t columns = task.shape->value_dim - d < kValueColumns ? task.shape->value_dim - d : kValueColumns;
     const uint16_t* const none = reinterpret_cast<const uint16_t*>(scratch + memory.zeros);
-    for (int64_t j = 0; j < rounded_up(tokens, 32); j += 2) {
-      if (j % 32 == 0) call_lines(ahead, ahead.lines);
-      const uint16_t* rows[2] = {j < tokens ? values[j] + d : none, j + 1 < tokens ? values[j + 1] + d : none};
-      alignas(64) uint16_t copies[2][32];
-      for (int i = 0; i < 2 && columns < 32; ++i) {
-        store(reinterpret_cast<float*>(copies[i]), zero());
-        __builtin_memcpy(copies[i], rows[i], std::size_t(2 * columns));
-        rows[i] = copies[i];
+    bool finite = true;
+    for (int64_t step = 0; 32 * step < tokens; ++step) {
+      uint8_t* to = tile(memory.values, step);
+      for (int64_t j = 32 * step; j < 32 * step + 32; j += 2, to += 64) {
+        call_lines(ahead, ahead.lines);
+        const uint16_t *a = j < tokens ? values[j] + d : none, *b = j + 1 < tokens ? values[j + 1] + d : none;
+        alignas(64) uint16_t copies[2][kValueColumns];
+        if (columns < kValueColumns) {
+          for (int64_t i = 0; i < kValueColumns; ++i) copies[0][i] = i < columns ? a[i] : 0, copies[1][i] = i < columns ? b[i] : 0;
+          a = copies[0], b = copies[1];
+        }
+        if (j + 2 > some) finite = finite && finite_32(a) && finite_32(a + 32) && finite_32(b) && finite_32(b + 32);
+        constexpr int64_t kNext = kTokenSteps * kTileBytes;
+        beside_quarters(a, b, to, to + kNext), beside_quarters(a + 32, b + 32, to + 2 * kNext, to + 3 * kNext);
       }
-      if (j + 2 > some) finite = finite && finite_32(rows[0]) && finite_32(rows[1]);
-      uint8_t* const to = tile(memory.values, j / 32) + j % 32 / 2 * 64;
-      beside_quarters(rows[0], rows[1], to, to + kTokenSteps * kTileBytes);
     }
     return finite;
   }
 
-  // Sums of Q tiles of queries and the laid values of `tokens` tokens, into columns [d, d + 32) of queries [first, end).
+  // Sums of Q tiles of queries and the laid values of `tokens` tokens, 4 / Q tiles of them from `columns` on, into columns of
+  // queries [first, end).
   template <int Q>
-  SONDE_INLINE void add_up(int64_t query_tile, int64_t d, int64_t tokens, int64_t first, int64_t end) const {
-    each_constant<2 * Q>([]<int N>() __attribute__((always_inline)) { Tiles::zero<kPairSums + N>(); });
-    for (int64_t step = 0; step < (tokens + 31) / 32; ++step) {
+  void add_up(int64_t query_tile, int64_t d, int64_t columns, int64_t tokens, int64_t first, int64_t end) const {
+    constexpr int V = 4 / Q;
+    each_constant<4>([]<int N>() __attribute__((always_inline)) { Tiles::zero<N>(); });
+    const uint8_t *w = tile(memory.weights, query_tile * kTokenSteps), *v = tile(memory.values, columns / 16 * kTokenSteps);
+    for (int64_t step = 0; 32 * step < tokens; ++step, w += kTileBytes, v += kTileBytes) {
       each_constant<Q>([&]<int I>() __attribute__((always_inline)) {
-        Tiles::load<kPairX + I>(tile(memory.weights, (query_tile + I) * kTokenSteps + step), 64);
-        each_constant<2>([&]<int J>() __attribute__((always_inline)) {
-          if constexpr (I == 0) Tiles::load<kPairW + J>(tile(memory.values, J * kTokenSteps + step), 64);
-          Tiles::multiply_pairs<kPairSums + 2 * I + J, kPairX + I, kPairW + J>();
-        });
+        Tiles::load<4 + I>(w + I * kTokenSteps * kTileBytes, 64);
+      });
+      each_constant<V>([&]<int J>() __attribute__((always_inline)) {
+        constexpr int kValue = 4 + Q + J % (4 - Q);
+        Tiles::load<kValue>(v + J * kTokenSteps * kTileBytes, 64);
+        each_constant<Q>([&]<int I>() __attribute__((always_inline)) { Tiles::multiply_pairs<V * I + J, 4 + I, kValue>(); });
       });
     }
-    alignas(64) float sums[Q][2][kTile][16];
-    each_constant<2 * Q>([&]<int N>() __attribute__((always_inline)) { Tiles::store<kPairSums + N>(sums[N / 2][N % 2], 64); });
+    alignas(64) float sums[4][kTile][16];
+    each_constant<4>([&]<int N>() __attribute__((always_inline)) { Tiles::store<N>(sums[N], 64); });
+    const int64_t left = task.shape->value_dim - d - columns;
     for (int64_t q = first; q < end; ++q) {
       const int64_t i = q - kTile * query_tile;
-      Lanes both[2] = {load(sums[i / kTile][0][i % kTile]), load(sums[i / kTile][1][i % kTile])};
-      quarters_in_order(both);
-      float* const to = part + q * ld + kPartHeader + d;
-      store(to, both[0]), store(to + 16, both[1]);
+      float* const to = part + q * ld + kPartHeader + d + columns;
+      for (int64_t j = 0; j < V && 16 * j < left; j += 2) {
+        Lanes both[2] = {load(sums[i / kTile * V + j][i % kTile]), load(sums[i / kTile * V + j + 1][i % kTile])};
+        quarters_in_order(both);
+        store(to + 16 * j, both[0]), store(to + 16 * j + 16, both[1]);
+      }
     }
+  }
+  void add_up_all(int64_t query_tile, int64_t d, int64_t tokens) const {
+    const int64_t first = kTile * query_tile, end = count < first + 2 * kTile ? count : first + 2 * kTile;
+    if (end - first <= kTile) return add_up<1>(query_tile, d, 0, tokens, first, end);
+    add_up<2>(query_tile, d, 0, tokens, first, end);
+    if (d + 32 < task.shape->value_dim) add_up<2>(query_tile, d, 32, tokens, first, end);
   }
 };
 
@@ -215,7 +245,7 @@ void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, bool
               [&](int64_t j, const uint16_t* record) { g.keys[j] = record + to_key, g.values[j] = record + to_value; });
   each_record(task, start + g.longest, next,
               [&](int64_t j, const uint16_t* record) { g.next_keys[j] = record + to_key, g.next_values[j] = record + to_value; });
-  for (int64_t k = 0; k < rounded_up(s.value_dim, 32); k += 16) store(scratch + g.memory.zeros + k, zero());
+  for (int64_t k = 0; k < kValueColumns / 2; k += 16) store(scratch + g.memory.zeros + k, zero());
 
   // What the next segment reads is called for while this one is computed, in the order of its use.
   const int64_t query_tiles = g.query_tiles(), steps = (g.longest + 31) / 32;
@@ -226,33 +256,27 @@ void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, bool
   }
   lines += g.ahead.add({g.next_keys, next, 0, s.key_dim});
   if (apart) lines += g.ahead.add({g.next_values, next, 0, s.value_dim});
-  g.ahead.spread(lines, steps * (3 * query_tiles + (s.value_dim + 31) / 32));
+  const int64_t columns = (s.value_dim + kValueColumns - 1) / kValueColumns;
+  g.ahead.spread(lines, steps * (query_tiles * (kTile + g.memory.dims / 16) + columns * kTile));
 
   const Tiles tiles(pair_shapes(kTile));
   if (!same_task) g.lay_queries();
   for (int64_t t = 0; t < query_tiles; t += 2) {
     const int both = t + 1 < query_tiles ? 2 : 1;
     const int64_t tokens = g.most_of_two(t);
-    for (int64_t j = 0; j < tokens; j += 2 * kTile) {
-      call_lines(g.ahead, both * g.ahead.lines);
-      if (tokens - j > kTile) both == 2 ? g.score<2, 2>(j, t) : g.score<2, 1>(j, t);
-      else both == 2 ? g.score<1, 2>(j, t) : g.score<1, 1>(j, t);
-    }
+    g.score_all(t, both == 2, tokens);
     for (int i = 0; i < both && tokens > 0; ++i) g.weigh(t + i, scratch + g.memory.scores + i * kSegment * kTile, tokens);
   }
   int64_t least = g.longest;
   for (int64_t q = 0; q < g.count; ++q) least = g.seen[q] < least ? g.seen[q] : least;
-  for (int64_t d = 0; d < s.value_dim; d += 32) {
+  for (int64_t d = 0; d < s.value_dim; d += kValueColumns) {
     if (g.lay_values(d, g.longest, least)) {
-      for (int64_t t = 0; t < query_tiles; t += 2) {
-        const int64_t first = kTile * t, end = g.count < first + 2 * kTile ? g.count : first + 2 * kTile, tokens = g.most_of_two(t);
-        end - first > kTile ? g.add_up<2>(t, d, tokens, first, end) : g.add_up<1>(t, d, tokens, first, end);
-      }
+      for (int64_t t = 0; t < query_tiles; t += 2) g.add_up_all(t, d, g.most_of_two(t));
       continue;
     }
     for (int64_t q = 0; q < g.count; ++q) {  // a query never meets a value that it does not see
       g.lay_values(d, g.seen[q], g.seen[q]);
-      g.add_up<1>(q / kTile, d, g.seen[q], q, q + 1);
+      g.add_up<1>(q / kTile, d, 0, g.seen[q], q, q + 1);
     }
   }
 }
