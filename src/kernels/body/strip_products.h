@@ -13,10 +13,10 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
 }
 
 // The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
-constexpr int64_t ahead(int tokens) { return tokens > 2 ? 3072 : 4096; }
+constexpr int64_t ahead(int tokens, bool past_caches) { return tokens > 2 ? 3072 : past_caches ? 4096 : 2560; }
 
-// What is read once need not push x out of the caches. Where that is slow (measured on Granite Rapids: 12 GB/s by two threads,
-// 32 into the second-level cache), it may.
+// What is read once need not push x out of the caches. Where that is slow (on a Xeon with AMX two threads read 12 GB/s so, 32
+// into the second-level cache), it may.
 SONDE_INLINE void fetch_strip(const uint8_t* p, bool past_caches) {
   if (past_caches) __builtin_prefetch(p, 0, 0);
   else __builtin_prefetch(p, 0, 2);
@@ -32,6 +32,7 @@ template <class Reader, int R, int T>
 SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, const Next* next,
                                 Lanes (&out)[R][T]) {
   const bool past_caches = fetch_past_caches;
+  const int64_t distance = ahead(T, past_caches);
   const uint8_t* later = next == nullptr ? nullptr : w + next->offset;
   const int64_t lines = next == nullptr ? 0 : next->lines;
   constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
@@ -46,7 +47,7 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
     for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
       if (next == nullptr) {
         for (int i = 0; i < R; ++i) {
-          const uint8_t* const here = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + ahead(T);
+          const uint8_t* const here = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + distance;
           for (int line = 0; line < Reader::kRunLines; ++line) fetch_strip(here + 64 * line, past_caches);
         }
       }
