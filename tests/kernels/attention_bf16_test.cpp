@@ -5,8 +5,13 @@
 namespace sonde::test {
 namespace {
 
-class AttentionBf16 : public KernelSets {};
+class AttentionBf16 : public KernelSets {
+ protected:
+  static bool by_model() { return std::string(GetParam()).starts_with("amx_"); }  // slow
+};
 SONDE_EVERY_SET(AttentionBf16);
+INSTANTIATE_TEST_SUITE_P(Models, AttentionBf16, testing::Values("amx_model", "amx_trapped"),
+                         [](const auto& set) { return std::string(set.param); });
 
 const Case kMoreCases[] = {
     {"Qwen's heads", grouped(12, 2, 128, 32)},  {"V2-Lite absorbed", latent(16, 512, 64, 32)},
@@ -73,15 +78,20 @@ TEST_P(AttentionBf16, SameBitsAloneTogetherAndForAnyThreadsAndPages) {
     const std::vector<float> q = queries(c.shape, int64_t(lengths.size()), 4);
     const std::vector<float> together = attend(one, cache, q, lengths);
     ASSERT_TRUE(all_finite(together.data(), int64_t(together.size()))) << c.name;
-    for (ThreadPool* pool : {&two, &five}) ASSERT_TRUE(same(attend(*pool, cache, q, lengths), together)) << c.name;
+    for (ThreadPool* pool : {&two, &five}) {
+      if (by_model() && pool == &five) continue;
+      ASSERT_TRUE(same(attend(*pool, cache, q, lengths), together)) << c.name;
+    }
     const std::size_t query = std::size_t(c.shape.heads * c.shape.key_dim), result = std::size_t(c.shape.heads * c.shape.value_dim);
     for (std::size_t i : {0, 1, 11, 12, 13, 30}) {
+      if (by_model() && i % 12 != 0) continue;
       for (ThreadPool* pool : {&one, &two, &five}) {
         const std::vector<float> alone = attend(*pool, cache, {&q[i * query], &q[i * query] + query}, {lengths[i]});
         ASSERT_EQ(std::memcmp(alone.data(), &together[i * result], result * 4), 0) << c.name << ", row " << i;
       }
     }
     for (int64_t page : {1, 16, 37, 64, 1000}) {
+      if (by_model() && page != 37) continue;
       AttentionShape shape = c.shape;
       shape.page_tokens = page;
       const Cache other(shape, tokens, records);
@@ -109,6 +119,7 @@ TEST_P(AttentionBf16, SameBitsForAnyNumberOfHeads) {
     const std::vector<float> truth = attend(pool, Cache(all, kTokens, records), q, lengths);
     const std::size_t rows = lengths.size(), width = std::size_t(all.key_dim), result = std::size_t(all.value_dim);
     for (std::size_t heads : {1, 4, 5, 8, 11, 12, 13, 16, 17, 24, 27, 28, 31, 32, 48, 96}) {
+      if (by_model() && heads != 5 && heads != 16 && heads != 17 && heads != 48) continue;
       std::vector<float> some;  // the first heads of each row
       for (std::size_t i = 0; i < rows; ++i) {
         const auto row = q.begin() + std::ptrdiff_t(i * kMost * width);

@@ -121,7 +121,7 @@ TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
 TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
   ThreadPool one(1), two(2), three(3);
   for (const Type* type : packed_types()) {
-    const int64_t cols = 1024 + type->block, rows = 77, m = by_model() ? 18 : 41;
+    const int64_t cols = (by_model() ? 512 : 1024) + type->block, rows = by_model() ? 35 : 77, m = by_model() ? 18 : 41;
     const PackedMatrix w = packed_matrix(one, *type, rows, cols, 3), up = packed_matrix(one, *type, rows, cols, 4);
     const std::vector<float> x = normals(std::size_t(m * cols), 4);
     // [0]: as a prompt's row, [1]: as an answer's.
@@ -145,6 +145,7 @@ TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
       for (int64_t tokens : {1, 2, 5, 8, 9, 18, 29, 41}) {
         if (tokens > m || (by_model() && pool != &two)) break;
         for (int64_t answers : {int64_t(0), int64_t(1), tokens / 2, tokens - 1}) {
+          if (by_model() && (tokens < 8 || answers % 2 == 0)) continue;
           std::vector<float> y(std::size_t(tokens * rows)), z(y.size()), t(y.size()), f(y.size());
           Product products[] = {prompt(w.view, x.data(), tokens, cols, y.data(), rows),
                                 prompt(w.view, x.data(), tokens, cols, z.data(), rows),
