@@ -19,12 +19,12 @@ for model in "${models[@]}"; do
 import json, os, sys
 r = json.load(sys.stdin)
 p, d = r["results"][:2]
-peak = {"int8": "of_int8_peak", "bf16": "of_bf16_peak"}.get(r["arithmetic"], "of_fma_peak")
+def peak(row): return {"int8": "of_int8_peak", "bf16": "of_bf16_peak"}.get(row["arithmetic"], "of_fma_peak")
 def of(row, rate, part): return f"{row[rate]:.1f} ({row[part]:.0%})"
 name = os.path.basename(sys.argv[1])
 def speed(row): return format(row["tokens_per_second"], ".4g")
-print("|", name, "|", speed(p), "|", of(p, "gflop_per_second", peak), "|", speed(d), "|",
-      of(d, "gb_per_second", "of_dram_peak"), "|", of(d, "gflop_per_second", peak), "|")
+print("|", name, "|", speed(p), "|", of(p, "gflop_per_second", peak(p)), "|", speed(d), "|",
+      of(d, "gb_per_second", "of_dram_peak"), "|", of(d, "gflop_per_second", peak(d)), "|")
 m, k = r["machine"], r["peaks"]
 print(name + ":", m["cpu"], m["threads"], "threads,", m["kernels"], "kernels; peaks",
       round(k["dram_read_gb_per_second"]), "GB/s,", round(k["fma_gflop_per_second"]), "GFLOP/s", file=sys.stderr)

@@ -17,6 +17,13 @@ constexpr double kLeastSeconds = 0.5;
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+Profile::Arithmetic most(const Profile& profile) {
+  double done[3] = {0, 0, 0};
+  for (const Profile::Operation& o : profile.operations())
+    for (const auto kind : {Profile::kF32, Profile::kBf16, Profile::kInt8}) done[kind] += o.operations[kind];
+  return Profile::Arithmetic(std::max_element(done, done + 3) - done);
+}
+
 }  // namespace
 
 Result<double> Bench::warm_up() {
@@ -29,21 +36,20 @@ Result<double> Bench::warm_up() {
   const Clock::time_point start = Clock::now();
   const std::vector<int32_t> ids = random_ids(1);
   const SequenceChunk chunk{ids, 0, pages.all(), true, Logits::kLast};
-  Profile profile;
-  direct_.pool->profile(&profile);
-  const bool first = direct_.model->forward(*direct_.pool, std::span(&chunk, 1), out_, nullptr,
-                                            watched(progress, 0, layers));
-  direct_.pool->profile(nullptr);
-  if (!first) return stopped();
+  const auto forward = [&](const SequenceChunk& some, int64_t done, Profile::Arithmetic& arithmetic) {
+    Profile profile;
+    direct_.pool->profile(&profile);
+    const bool whole =
+        direct_.model->forward(*direct_.pool, std::span(&some, 1), out_, nullptr, watched(progress, done, layers));
+    direct_.pool->profile(nullptr);
+    arithmetic = most(profile);
+    return whole;
+  };
+  if (!forward(chunk, 0, answers_)) return stopped();
   const double seconds = since(start);
-  double done[3] = {0, 0, 0};
-  for (const Profile::Operation& o : profile.operations())
-    for (const auto kind : {Profile::kF32, Profile::kBf16, Profile::kInt8}) done[kind] += o.operations[kind];
-  arithmetic_ = Profile::Arithmetic(std::max_element(done, done + 3) - done);
   const std::vector<int32_t> more = random_ids(more_tokens);
-  const SequenceChunk rest{more, 0, pages.all(), false, Logits::kNone};
-  if (!direct_.model->forward(*direct_.pool, std::span(&rest, 1), out_, nullptr, watched(progress, layers, layers)))
-    return stopped();
+  const SequenceChunk rest{more, 0, pages.all(), options_.run.reproducible, Logits::kNone};
+  if (!forward(rest, layers, prompts_)) return stopped();
   progress.clear();
   ProgressLine moving("moving the weights into huge pages", 0, "steps");
   for (int64_t n = 1; direct_.model->move_weights(*direct_.pool); ++n) {
@@ -55,6 +61,7 @@ Result<double> Bench::warm_up() {
 
 Result<Measurement> Bench::prefill(int64_t depth) {
   Measurement m = start("prefill", 1, depth);
+  m.arithmetic = prompts_;
   SONDE_TRY(const Pages pages, filled(depth + options_.prompt, depth));
   const std::vector<int32_t> ids = random_ids(options_.prompt);
   ProgressLine progress(fmt::format("prefill at depth {}", depth), options_.prompt, "tokens");
@@ -78,6 +85,7 @@ Result<Measurement> Bench::prefill(int64_t depth) {
 
 Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
   Measurement m = start("decode", batch, depth);
+  m.arithmetic = answers_;
   std::vector<Pages> pages;
   for (int64_t b = 0; b < batch; ++b) {
     SONDE_TRY(Pages own, filled(depth + options_.tokens, depth));

@@ -29,6 +29,7 @@ struct Measurement {
   int64_t tokens = 0;
   double seconds = 0, bytes = 0, flops = 0;
   std::optional<Profile> profile = {};
+  Profile::Arithmetic arithmetic = Profile::kF32;  // of most operations: its peak bounds them
   double memory_before = 0, memory_after = 0;  // 10^9 bytes a second that the machine's memory gave
 
   double rate() const { return static_cast<double>(tokens) / seconds; }
@@ -47,8 +48,8 @@ class Bench {
   Result<Measurement> decode(int64_t batch, int64_t depth);
 
   const Survey& tensors() const { return survey_; }
-  // Of most operations of the first step: its peak bounds this model.
-  Profile::Arithmetic arithmetic() const { return arithmetic_; }
+  // Of most operations of an answer.
+  Profile::Arithmetic arithmetic() const { return answers_; }
 
  private:
   const ModelConfig& config() const { return direct_.model->config(); }
@@ -64,7 +65,7 @@ class Bench {
   DirectModel& direct_;
   const BenchOptions& options_;
   const Survey survey_;
-  Profile::Arithmetic arithmetic_ = Profile::kF32;
+  Profile::Arithmetic answers_ = Profile::kF32, prompts_ = Profile::kF32;
   Random random_{1};
   ForwardResult out_;
 };

@@ -83,19 +83,19 @@ std::string_view name_of(Profile::Arithmetic arithmetic) {
   return kNames[arithmetic];
 }
 
-void print_heading(Profile::Arithmetic arithmetic) {
+void print_heading() {
   print(fmt::format("{:<8} {:>5} {:>7} {:>10} {:>9} {:>7} {:>9} {:>7}\n", "", "batch", "depth", "tokens/s", "GB/s",
-                    "of peak", arithmetic == Profile::kInt8 ? "Gop/s" : "GFLOP/s", fmt::format("of {}", name_of(arithmetic))));
+                    "of peak", "Gop/s", "of peak"));
   flush();
 }
 
-void print_row(const Measurement& m, const Peaks& at_start, Profile::Arithmetic arithmetic) {
+void print_row(const Measurement& m, const Peaks& at_start) {
   const Peaks peaks = peaks_of(m, at_start);
   const auto [least, most] = std::minmax({m.memory_before, m.memory_after});
   const std::string moved = fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.memory_before, m.memory_after);
-  print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} %){}\n", m.what, m.batch, m.depth,
+  print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} % of {}){}\n", m.what, m.batch, m.depth,
                     m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
-                    100 * m.gflops() / peak_of(peaks, arithmetic),
+                    100 * m.gflops() / peak_of(peaks, m.arithmetic), name_of(m.arithmetic),
                     most > 1.1 * least ? moved : ""));
   if (m.profile) print_operations(m, peaks);
   flush();
@@ -109,6 +109,7 @@ Json to_json(const Measurement& m, const Peaks& at_start) {
                {"tokens", m.tokens},
                {"seconds", m.seconds},
                {"tokens_per_second", m.rate()},
+               {"arithmetic", name_of(m.arithmetic)},  // of most operations
                {"gb_per_second", m.gbs()},
                {"gflop_per_second", m.gflops()},
                {"dram_read_gb_per_second", {m.memory_before, m.memory_after}},

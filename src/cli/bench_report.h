@@ -9,10 +9,9 @@
 
 namespace sonde {
 
-// `arithmetic`: of most operations; its peak is the one that shares are shown of. Shares of memory's peak are of what it
-// gave before and after the measurement, on average.
-void print_heading(Profile::Arithmetic arithmetic);
-void print_row(const Measurement& m, const Peaks& at_start, Profile::Arithmetic arithmetic);
+// Shares of memory's peak are of what it gave before and after the measurement, on average.
+void print_heading();
+void print_row(const Measurement& m, const Peaks& at_start);
 double peak_of(const Peaks& peaks, Profile::Arithmetic arithmetic);  // 10^9 operations a second
 std::string_view name_of(Profile::Arithmetic arithmetic);            // "fp32", "bf16", "int8"
 nlohmann::ordered_json to_json(const Measurement& m, const Peaks& at_start);

@@ -40,9 +40,9 @@ void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
 // definition): each 32 values of x, and of a row by_values, are rounded to bytes, to 1/254 of their largest magnitude at
 // worst; the same bits for any m, threads and instruction set. With one by_pairs x is rounded to BF16, where the
 // instruction set has products of BF16 pairs (body/pairs.h, body/pair_tiles.h): the same bits for any m and threads.
-// A prompt's rows (Product::prompt) meet some types of packed weights in another form, where the instruction set has one
-// that is faster for many rows (body/folded.h): weights rounded to 1/254 of the largest magnitude of 256 columns of a row;
-// the same bits for any m and threads.
+// A prompt's rows (Product::prompt) meet packed weights in another form, where the instruction set has one that is faster for
+// many rows: with AMX weights and x rounded to BF16 (body/pair_weights.h), with AVX-512 VNNI some types rounded to 1/254 of
+// the largest magnitude of 256 columns of a row (body/folded.h); the same bits for any m and threads.
 void matmul(ThreadPool& pool, const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y, int64_t ldy,
             const float* bias = nullptr);
 

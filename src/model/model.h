@@ -41,7 +41,7 @@ struct SequenceChunk {
   int64_t start = 0;                // position of tokens[0]; positions before it are in the pages already
   std::span<std::byte* const> pages;  // page p holds positions [p * kPageTokens, ...); enough for start + tokens.size()
   bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one),
-                                    // and weights are not folded (kernels.h, Product::prompt)
+                                    // and weights keep their first form (kernels.h, Product::prompt)
   Logits logits = Logits::kLast;
   bool states = false;  // its rows of ForwardResult::states are wanted, too
 };

@@ -117,6 +117,7 @@ TEST(Bench, PackedWeightsCountAsBytes) {
     ASSERT_EQ(ran.code, 0) << ran.err;
     const Json j = ran.json();
     EXPECT_EQ(j["arithmetic"], exact ? "fp32" : "int8");
+    EXPECT_EQ(j["results"][0]["arithmetic"], j["arithmetic"]);
     std::map<std::string, Json> all = by_name(j["results"][0]["operations"]);
     EXPECT_EQ(all["o"]["int8_operations"] > 0, !exact);
     EXPECT_EQ(all["o"]["flops"] > 0, exact);

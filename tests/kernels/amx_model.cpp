@@ -38,9 +38,9 @@ struct Tiles {
   static void multiply() {
     test::amx::multiply(Sums, X, W);
   }
-  template <int Sums, int W, int X>
+  template <int Sums, int X, int W>
   static void multiply_pairs() {
-    test::amx::multiply_pairs(Sums, W, X);
+    test::amx::multiply_pairs(Sums, X, W);
   }
 };
 

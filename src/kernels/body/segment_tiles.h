@@ -189,7 +189,7 @@ struct TileSegment : SegmentRows {
         }
         if (j + 2 > some) finite = finite && finite_32(a) && finite_32(a + 32) && finite_32(b) && finite_32(b + 32);
         constexpr int64_t kNext = kTokenSteps * kTileBytes;
-        beside_quarters(a, b, to, to + kNext), beside_quarters(a + 32, b + 32, to + 2 * kNext, to + 3 * kNext);
+        store_quarters(a, b, to, to + kNext), store_quarters(a + 32, b + 32, to + 2 * kNext, to + 3 * kNext);
       }
     }
     return finite;

@@ -39,10 +39,10 @@ struct Tiles {
   static SONDE_INLINE void multiply() {
     __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(X), "i"(W));
   }
-  // Sums += W X, W and X of BF16.
-  template <int Sums, int W, int X>
+  // Sums += X W, X and W of BF16.
+  template <int Sums, int X, int W>
   static SONDE_INLINE void multiply_pairs() {
-    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(W), "i"(X));
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(Sums), "i"(X), "i"(W));
   }
 };
 

@@ -28,17 +28,11 @@ inline void store_beside(uint32_t* out, Lanes first, Lanes second) {
   _mm512_storeu_si512(out, upper_halves(nearest_upper(first.v), nearest_upper(second.v)));
 }
 
-// 32 columns of two tokens side by side: first[i], second[i] hold columns 8q ... 8q + 3 and 8q + 4 ... 8q + 7 of each
-// quarter q, the cheapest order.
-inline void beside_quarters(const uint16_t* a, const uint16_t* b, uint8_t* first, uint8_t* second) {
-  const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
-  _mm512_storeu_si512(first, _mm512_unpacklo_epi16(x, y)), _mm512_storeu_si512(second, _mm512_unpackhi_epi16(x, y));
+inline void store_quarters(const uint16_t* a, const uint16_t* b, uint8_t* first, uint8_t* second) {
+  const Quarters q(a, b);
+  _mm512_storeu_si512(first, q.first), _mm512_storeu_si512(second, q.second);
 }
-// Sums of those columns in their order.
-inline void quarters_in_order(Lanes (&x)[2]) {
-  const __m512 a = _mm512_shuffle_f32x4(x[0].v, x[1].v, 0x44), b = _mm512_shuffle_f32x4(x[0].v, x[1].v, 0xEE);
-  x[0].v = _mm512_shuffle_f32x4(a, a, 0xD8), x[1].v = _mm512_shuffle_f32x4(b, b, 0xD8);
-}
+inline void quarters_in_order(Lanes (&x)[2]) { quarters_in_order(x[0].v, x[1].v); }
 // Whether 32 BF16 are all finite.
 inline bool finite_32(const uint16_t* p) {
   const __m512i exponent = _mm512_set1_epi16(0x7F80);

@@ -30,20 +30,16 @@ inline void store_pairs(Pair* p, Lanes x) {
 // Products straight from the records (body/segment_direct.h).
 struct Direct {
   static constexpr bool kUsed = true;
-  // Pairs of columns 8i ... 8i + 3 and 8i + 4 ... 8i + 7 of two tokens: the cheapest order.
   static inline void beside(const uint16_t* a, const uint16_t* b, Wide (&out)[2]) {
-    const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
-    out[0] = {_mm512_unpacklo_epi16(x, y)}, out[1] = {_mm512_unpackhi_epi16(x, y)};
+    const Quarters q(a, b);
+    out[0] = {q.first}, out[1] = {q.second};
   }
   // 32 columns into that order and back.
   static inline void as_beside(Lanes (&x)[2]) {
     const __m512 a = x[0].v, b = x[1].v;
     x[0].v = _mm512_shuffle_f32x4(a, b, 0x88), x[1].v = _mm512_shuffle_f32x4(a, b, 0xDD);
   }
-  static inline void in_order(Lanes (&x)[2]) {
-    const __m512 a = _mm512_shuffle_f32x4(x[0].v, x[1].v, 0x44), b = _mm512_shuffle_f32x4(x[0].v, x[1].v, 0xEE);
-    x[0].v = _mm512_shuffle_f32x4(a, a, 0xD8), x[1].v = _mm512_shuffle_f32x4(b, b, 0xD8);
-  }
+  static inline void in_order(Lanes (&x)[2]) { quarters_in_order(x[0].v, x[1].v); }
 };
 
 }  // namespace

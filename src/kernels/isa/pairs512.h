@@ -45,6 +45,20 @@ struct BytePairs {
   }
 };
 
+// 32 columns of two tokens side by side, the first of each quarter's eight and the other four: the cheapest order.
+struct Quarters {
+  __m512i first, second;
+  inline Quarters(const uint16_t* a, const uint16_t* b) {
+    const __m512i x = _mm512_loadu_si512(a), y = _mm512_loadu_si512(b);
+    first = _mm512_unpacklo_epi16(x, y), second = _mm512_unpackhi_epi16(x, y);
+  }
+};
+// Sums of those columns into the order of the columns.
+inline void quarters_in_order(__m512& first, __m512& second) {
+  const __m512 a = _mm512_shuffle_f32x4(first, second, 0x44), b = _mm512_shuffle_f32x4(first, second, 0xEE);
+  first = _mm512_shuffle_f32x4(a, a, 0xD8), second = _mm512_shuffle_f32x4(b, b, 0xD8);
+}
+
 // out[j * stride + i] = values 2j and 2j + 1 of rows[i] from k on: 16 rows, 16 pairs.
 inline void transpose_pairs(const uint16_t* const* rows, int64_t k, uint32_t* out, int64_t stride) {
   __m512i u[16];
