@@ -77,7 +77,8 @@ struct TileSegment : SegmentRows {
   const uint8_t* keys_at(int64_t j, int64_t copy, int64_t& stride) const {
     const AttentionShape& s = *task.shape;
     stride = 2 * s.record;
-    if (j + kTile <= longest && s.key_dim == memory.dims && keys[j + kTile - 1] - keys[j] == (kTile - 1) * s.record) {
+    if (j + kTile <= longest && s.key_dim == memory.dims && s.page_tokens >= kTile &&  // of two pages at most
+        keys[j + kTile - 1] - keys[j] == (kTile - 1) * s.record) {
       return reinterpret_cast<const uint8_t*>(keys[j]);
     }
     stride = 2 * memory.dims;
