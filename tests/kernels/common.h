@@ -88,6 +88,14 @@ inline Status choose(std::string_view set) {
   return choose_kernel_set(set);
 }
 
+inline std::vector<float> rounded_to_bf16(const std::vector<float>& x) {
+  std::vector<std::byte> stored(2 * x.size());
+  to_bf16(x.data(), int64_t(x.size()), stored.data());
+  std::vector<float> out(x.size());
+  bf16()->unpack(stored.data(), int64_t(x.size()), out.data());
+  return out;
+}
+
 // A test body runs once for every set; sets that the processor lacks are named in the log.
 class KernelSets : public testing::TestWithParam<const char*> {
  protected:

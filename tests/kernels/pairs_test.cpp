@@ -17,14 +17,6 @@ Matrix by_pairs(const OwnedMatrix& w) {
   return m;
 }
 
-std::vector<float> rounded(const std::vector<float>& x) {
-  std::vector<std::byte> stored(2 * x.size());
-  to_bf16(x.data(), int64_t(x.size()), stored.data());
-  std::vector<float> out(x.size());
-  bf16()->unpack(stored.data(), int64_t(x.size()), out.data());
-  return out;
-}
-
 bool in_pairs(const Matrix& w) { return arithmetic(Product{w, nullptr, 1, 0, nullptr, 0}) == Profile::kBf16; }
 
 // The most roundings that a product meets on its way into y. Lanes sum n / 32 pairs, two roundings a pair, then four
@@ -47,7 +39,7 @@ TEST_P(Pairs, AgreeWithReference) {
         const float* const b = m % 2 == 0 ? bias.data() : nullptr;
         std::vector<float> y(std::size_t(m * ldy), NAN);
         matmul(pool, view, x.data(), m, ldx, y.data(), ldy, b);
-        const std::vector<float> seen = in_pairs(view) ? rounded(x) : x;
+        const std::vector<float> seen = in_pairs(view) ? rounded_to_bf16(x) : x;
         const reference::Bounded truth = reference::matmul(w.view, seen.data(), m, ldx, b);
         for (int64_t i = 0; i < m; ++i) {
           for (int64_t r = 0; r < rows; ++r) {

@@ -12,13 +12,13 @@
 namespace sonde::test {
 namespace {
 
-class Folded : public KernelSets {
+class PromptRows : public KernelSets {
  protected:
   static bool by_model() { return std::string(GetParam()).starts_with("amx_"); }  // slow
   static const kernels::StripType& strips(const Type& type) { return kernels::table().strips[&type - all_types().data()]; }
 };
-SONDE_EVERY_SET(Folded);
-INSTANTIATE_TEST_SUITE_P(Models, Folded, testing::Values("amx_model", "amx_trapped"),
+SONDE_EVERY_SET(PromptRows);
+INSTANTIATE_TEST_SUITE_P(Models, PromptRows, testing::Values("amx_model", "amx_trapped"),
                          [](const auto& set) { return std::string(set.param); });
 
 // The units of the bytes that stand for row r of W: 1/127 of what the codes under 256 columns could reach at most.
@@ -63,18 +63,10 @@ Product prompt(const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y
   return {.w = w, .x = x, .m = m, .ldx = ldx, .y = y, .ldy = ldy, .prompt = m};
 }
 
-std::vector<float> rounded_to_pairs(const std::vector<float>& x) {
-  std::vector<std::byte> stored(2 * x.size());
-  to_bf16(x.data(), int64_t(x.size()), stored.data());
-  std::vector<float> out(x.size());
-  bf16()->unpack(stored.data(), int64_t(x.size()), out.data());
-  return out;
-}
-
 // Against the weights as stored times the rounded x, in double. A byte errs by 5/8 of its unit at most. A BF16 errs by 2^-8
 // of itself; before, by 2^-24 of what it is made from, 56 times what the codes could reach (pairs512.h: 256 + 128 scales,
 // of which 15 reach from the lowest to the highest); then come the sums of tiles.
-TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
+TEST_P(PromptRows, StayWithinTheErrorsOfTheirForm) {
   if (!has_prompt_form()) GTEST_SKIP() << kernel_set() << " has no form of its own for a prompt's rows";
   ThreadPool pool(2);
   for (const Type* type : packed_types()) {
@@ -86,7 +78,7 @@ TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
           if (by_model() && (rows == 16 || m % 2 == 0)) continue;
           const int64_t ldx = cols + 3, ldy = rows + 1;
           const std::vector<float> x = normals(std::size_t(m * ldx), uint64_t(m)), bias = normals(std::size_t(rows), 8);
-          const std::vector<float> seen = pairs ? rounded_to_pairs(x) : rounded(x, m, ldx, cols);
+          const std::vector<float> seen = pairs ? rounded_to_bf16(x) : rounded(x, m, ldx, cols);
           std::vector<float> y(std::size_t(m * ldy), NAN);
           Product product = prompt(w.view, x.data(), m, ldx, y.data(), ldy);
           product.bias = m % 2 == 0 ? bias.data() : nullptr;
@@ -118,7 +110,7 @@ TEST_P(Folded, StayWithinTheUnitsOfTheirBytes) {
 
 // The same bits whatever stands beside a row, answers' rows among them, which keep their own; with the gate's form, and
 // with rows named by number.
-TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
+TEST_P(PromptRows, AreTheSameBitsForAnyTokensThreadsAndProducts) {
   ThreadPool one(1), two(2), three(3);
   for (const Type* type : packed_types()) {
     const int64_t cols = (by_model() ? 512 : 1024) + type->block, rows = by_model() ? 35 : 77, m = by_model() ? 18 : 41;
@@ -172,7 +164,7 @@ TEST_P(Folded, AreTheSameBitsForAnyTokensThreadsAndProducts) {
 }
 
 // All bytes of the blocks alike, against bytes of x of both signs: nothing may overflow on the way.
-TEST_P(Folded, TheLargestMagnitudesDoNotOverflow) {
+TEST_P(PromptRows, TheLargestMagnitudesDoNotOverflow) {
   if (!has_prompt_form()) GTEST_SKIP() << kernel_set() << " has no form of its own for a prompt's rows";
   ThreadPool pool(1);
   for (const Type* type : packed_types()) {
@@ -198,7 +190,7 @@ TEST_P(Folded, TheLargestMagnitudesDoNotOverflow) {
   }
 }
 
-TEST_P(Folded, ZerosAndNonFiniteInputsStayInTheirPlace) {
+TEST_P(PromptRows, ZerosAndNonFiniteInputsStayInTheirPlace) {
   ThreadPool pool(2);
   for (const Type* type : packed_types()) {
     const int64_t cols = 2 * std::max(type->block, 32), rows = 17, m = 9;
