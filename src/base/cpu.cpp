@@ -27,7 +27,8 @@ bool bit(unsigned word, int index) { return (word >> index & 1) != 0; }
 CpuFeatures detect() {
   CpuFeatures f;
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (__get_cpuid(0, &a, &b, &c, &d)) f.few_nontemporal = b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
+  if (__get_cpuid(0, &a, &b, &c, &d))
+    f.few_nontemporal = b == signature_INTEL_ebx && c == signature_INTEL_ecx && d == signature_INTEL_edx;
   if (!__get_cpuid(1, &a, &b, &c, &d)) return f;
   const bool osxsave = bit(c, 27), fma = bit(c, 12), f16c = bit(c, 29);
   if (!osxsave) return f;

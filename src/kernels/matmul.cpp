@@ -302,7 +302,8 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
       if (floats != nullptr) scratch = std::max(scratch, floats(t.m) * int64_t(sizeof(float)));
       t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8) / least * least, least, 8);
       const bool tiles = t.prompt ? t.type->prompt_by_pairs : t.pairs.w != nullptr && table.pair_scratch != nullptr;
-      if (!few && tiles && t.m * t.cols * 2 > kLargeInput) t.grain = even_grain(t.strip_count, t.strips.up != nullptr ? 8 : 16, threads);
+      if (!few && tiles && t.m * t.cols * 2 > kLargeInput)
+        t.grain = even_grain(t.strip_count, t.strips.up != nullptr ? 8 : 16, threads);
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/common.h"
 #include "kernels/pack.h"
@@ -72,6 +73,24 @@ inline void fill_codes(PackedMatrix& w, int filling) {
       block[i] = std::byte(filling);
       type->unpack(block, 1, values.data());
       if (!std::all_of(values.begin(), values.end(), [](float v) { return std::abs(v) < 0x1p40f; })) block[i] = old;
+    }
+  }
+}
+
+// f(w, x) for all bytes of the blocks of every type alike, and bytes of x of both signs.
+template <class F>
+void each_filling(ThreadPool& pool, F&& f) {
+  for (const Type* type : packed_types()) {
+    for (int filling : {0x00, 0x7F, 0x80, 0xFF}) {
+      PackedMatrix w = packed_matrix(pool, *type, 16, 2 * std::max(type->block, 32), 5);
+      fill_codes(w, filling);
+      ASSERT_TRUE(pack(pool, w.view, w.strips.data()).ok());
+      for (float sign : {1.0f, -1.0f}) {
+        std::vector<float> x(std::size_t(w.view.cols), 127 * sign);
+        for (std::size_t k = 0; k < x.size(); k += 5) x[k] = -x[k];
+        SCOPED_TRACE(std::string(type->name) + " filled with " + std::to_string(filling));
+        ASSERT_NO_FATAL_FAILURE(f(std::as_const(w.view), std::as_const(x)));
+      }
     }
   }
 }

@@ -151,8 +151,10 @@ TEST_P(PairTiles, GiveTheBitsOfTheDefinitionAtTheEndsOfTheRange) {
   }
 }
 
-// More tokens than the second-level cache holds of x at once.
+// More of x than the second-level cache holds at once: several pairs of strips meet a span of it, and more tokens than pass
+// together; and one pair of a long row.
 TEST_P(PairTiles, GiveTheBitsOfTheDefinitionInGroupsOfTokens) {
+  ASSERT_NO_FATAL_FAILURE(compare(53, 800, 530, kNormal, true));
   ASSERT_NO_FATAL_FAILURE(compare(5, 16'400, 70, kNormal, false));
 }
 

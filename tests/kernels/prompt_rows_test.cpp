@@ -167,27 +167,17 @@ TEST_P(PromptRows, AreTheSameBitsForAnyTokensThreadsAndProducts) {
 TEST_P(PromptRows, TheLargestMagnitudesDoNotOverflow) {
   if (!has_prompt_form()) GTEST_SKIP() << kernel_set() << " has no form of its own for a prompt's rows";
   ThreadPool pool(1);
-  for (const Type* type : packed_types()) {
-    for (int filling : {0x00, 0x7F, 0x80, 0xFF}) {
-      PackedMatrix w = packed_matrix(pool, *type, 16, 2 * std::max(type->block, 32), 5);
-      fill_codes(w, filling);
-      ASSERT_TRUE(pack(pool, w.view, w.strips.data()).ok());
-      for (float sign : {1.0f, -1.0f}) {
-        std::vector<float> x(std::size_t(w.view.cols), 127 * sign);
-        for (std::size_t k = 0; k < x.size(); k += 5) x[k] = -x[k];
-        std::vector<float> y(16);
-        const Product product = prompt(w.view, x.data(), 1, w.view.cols, y.data(), 16);
-        matmul(pool, std::span(&product, 1));
-        const reference::Bounded truth = reference::matmul(w.view, x.data(), 1, w.view.cols, nullptr);
-        for (int64_t r = 0; r < 16; ++r) {
-          double allowed = 0x1p-90;
-          for (double unit : units(w.view, r)) allowed += 127 * unit * (0.625 + 127 * 40 * kEps);
-          ASSERT_LE(std::abs(double(y[std::size_t(r)]) - truth.value[std::size_t(r)]), allowed)
-              << type->name << " filled with " << filling;
-        }
-      }
+  each_filling(pool, [&](const Matrix& w, const std::vector<float>& x) {
+    std::vector<float> y(16);
+    const Product product = prompt(w, x.data(), 1, w.cols, y.data(), 16);
+    matmul(pool, std::span(&product, 1));
+    const reference::Bounded truth = reference::matmul(w, x.data(), 1, w.cols, nullptr);
+    for (int64_t r = 0; r < 16; ++r) {
+      double allowed = 0x1p-90;
+      for (double unit : units(w, r)) allowed += 127 * unit * (0.625 + 127 * 40 * kEps);
+      ASSERT_LE(std::abs(double(y[std::size_t(r)]) - truth.value[std::size_t(r)]), allowed);
     }
-  }
+  });
 }
 
 TEST_P(PromptRows, ZerosAndNonFiniteInputsStayInTheirPlace) {

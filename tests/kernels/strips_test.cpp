@@ -169,25 +169,15 @@ TEST_P(Strips, AreTheSameBitsAsThePortableOnes) {
 // The largest codes against the largest bytes of both signs: nothing may overflow on the way.
 TEST_P(Strips, TheLargestMagnitudesAreExact) {
   ThreadPool pool(1);
-  for (const Type* type : packed_types()) {
-    for (int filling : {0x00, 0x7F, 0x80, 0xFF}) {
-      PackedMatrix w = packed_matrix(pool, *type, 16, 2 * std::max(type->block, 32), 5);
-      fill_codes(w, filling);
-      ASSERT_TRUE(pack(pool, w.view, w.strips.data()).ok());
-      for (float sign : {1.0f, -1.0f}) {
-        std::vector<float> x(std::size_t(w.view.cols), 127 * sign);
-        for (std::size_t k = 0; k < x.size(); k += 5) x[k] = -x[k];
-        std::vector<float> y(16);
-        matmul(pool, w.view, x.data(), 1, w.view.cols, y.data(), 16);
-        const reference::Bounded truth = reference::matmul(w.view, x.data(), 1, w.view.cols, nullptr);
-        for (int64_t r = 0; r < 16; ++r) {
-          const double bound = parts_bound(w.view, r, x.data());
-          ASSERT_LE(std::abs(double(y[std::size_t(r)]) - truth.value[std::size_t(r)]), 20 * kEps * bound + 0x1p-140)
-              << type->name << " filled with " << filling;
-        }
-      }
+  each_filling(pool, [&](const Matrix& w, const std::vector<float>& x) {
+    std::vector<float> y(16);
+    matmul(pool, w, x.data(), 1, w.cols, y.data(), 16);
+    const reference::Bounded truth = reference::matmul(w, x.data(), 1, w.cols, nullptr);
+    for (int64_t r = 0; r < 16; ++r) {
+      const double bound = parts_bound(w, r, x.data());
+      ASSERT_LE(std::abs(double(y[std::size_t(r)]) - truth.value[std::size_t(r)]), 20 * kEps * bound + 0x1p-140);
     }
-  }
+  });
 }
 
 // Types without a packed form, by their values: each weight errs by half a step of its run at most, and x as above.

@@ -10,9 +10,9 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int64_t kRoundedColumns = 512;  // of a tile that a thread rounds at once
-constexpr int64_t kSpan = 512, kSpanSteps = kSpan / 32;  // columns of W that are laid out at once: two strips are 16 KiB
-constexpr int64_t kGroupTiles = 32;       // of x that pass before the next rows of W: those of a span in the second-level cache
-constexpr int64_t kGroupPairs = 8;       // of strips that meet a span of x before the next
+constexpr int64_t kSpan = 512;            // columns of W that are laid out at once: two strips are 32 KiB
+constexpr int64_t kGroupTiles = 32;       // of x that pass before the next rows of W: a span of them is 512 KiB
+constexpr int64_t kGroupPairs = 8;        // of strips that meet a span of x before the next
 constexpr int64_t kSmallInput = 768 << 10;  // bytes of x that stay in the second-level cache: strips come one after another
 
 struct PairTiles {

@@ -15,21 +15,21 @@ struct StoredPairs {
   void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out, const uint8_t* next) const {
     const int64_t present = rows - 16 * strip < 16 ? rows - 16 * strip : 16;
     alignas(64) uint16_t part[16][32];
-    const uint16_t* at[16];
+    const uint16_t* row[16];
     for (int64_t r = 0; r < 16; ++r) {
-      at[r] = reinterpret_cast<const uint16_t*>(w + (16 * strip + (r < present ? r : 0)) * row_bytes);
+      row[r] = reinterpret_cast<const uint16_t*>(w + (16 * strip + (r < present ? r : 0)) * row_bytes);
     }
     for (int64_t k = from; k < from + 32 * steps; k += 32, out += 1024, next += 64) {
       for (int64_t r = 0; r < 16; ++r) __builtin_prefetch(next + r * row_bytes, 0, 2);
       if (present == 16 && k + 32 <= cols) {
-        transpose_pairs(at, k, reinterpret_cast<uint32_t*>(out), 16);
+        transpose_pairs(row, k, reinterpret_cast<uint32_t*>(out), 16);
         continue;
       }
       const uint16_t* starts[16];
       for (int64_t r = 0; r < 16; ++r) {
         starts[r] = part[r];
         store(reinterpret_cast<float*>(part[r]), zero());
-        if (r < present) __builtin_memcpy(part[r], at[r] + k, std::size_t(2 * (cols - k < 32 ? cols - k : 32)));
+        if (r < present) __builtin_memcpy(part[r], row[r] + k, std::size_t(2 * (cols - k < 32 ? cols - k : 32)));
       }
       transpose_pairs(starts, 0, reinterpret_cast<uint32_t*>(out), 16);
     }

@@ -123,7 +123,8 @@ struct TileSegment : SegmentRows {
     for (int64_t j = 0, n; j < tokens; j += n) {
       const int64_t left = (tokens - j + kTile - 1) / kTile;  // tiles
       if (two) n = left > 1 ? (score<2, 2>(j, query_tile), 2) : (score<1, 2>(j, query_tile), 1);
-      else n = left > 3 ? (score<4, 1>(j, query_tile), 4) : left > 1 ? (score<2, 1>(j, query_tile), 2) : (score<1, 1>(j, query_tile), 1);
+      else if (left > 3) score<4, 1>(j, query_tile), n = 4;
+      else n = left > 1 ? (score<2, 1>(j, query_tile), 2) : (score<1, 1>(j, query_tile), 1);
       n *= kTile;
     }
   }

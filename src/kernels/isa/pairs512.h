@@ -29,7 +29,8 @@ inline __m512i upper_halves(__m512i first, __m512i second) {
 // 1, then 2 and 3 of every row side by side. Before it is rounded a value errs by 2^-15 of the scale at most.
 struct BytePairs {
   __m512 scale, shift;
-  inline BytePairs(__m512 s, __m512 least, int zero) : scale(s), shift(_mm512_fmadd_ps(s, _mm512_set1_ps(-256.0f - float(zero)), least)) {}
+  inline BytePairs(__m512 s, __m512 least, int zero)
+      : scale(s), shift(_mm512_fmadd_ps(s, _mm512_set1_ps(-256.0f - float(zero)), least)) {}
   // Of bits [Bit, Bit + 8), the upper half.
   template <int Bit>
   inline __m512i value(__m512i bytes) const {
