@@ -1,6 +1,7 @@
 // What this processor and system can do.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 namespace sonde {
@@ -19,6 +20,8 @@ struct CpuFeatures {
 };
 
 const CpuFeatures& cpu_features();
+// Bytes; 0 where the system does not say.
+int64_t last_level_cache();
 // "AMD EPYC (AVX-512, VNNI, BF16)": for reports.
 std::string cpu_name();
 

@@ -37,13 +37,24 @@ int64_t int8_burst(int64_t rounds, float* result) {
   return rounds * kByteChains * 64 * 2;
 }
 
-float read_all(const float* data, int64_t n) {
+// In as many runs of memory, and as far ahead, as the processor reads fastest.
+template <int R>
+float read_runs(const float* data, int64_t n) {
+  constexpr int kAhead = 256;
+  const int64_t part = n / R / 64 * 64;
   Lanes c[4] = {zero(), zero(), zero(), zero()};
-  for (int64_t i = 0; i + 64 <= n; i += 64) {
-    for (int j = 0; j < 4; ++j) c[j] = add(c[j], load(data + i + 16 * j));
+  for (int64_t i = 0; i < part; i += 64) {
+    for (int r = 0; r < R; ++r) {
+      const float* const from = data + r * part + i;
+      if (R > 1) {
+        for (int j = 0; j < 4; ++j) __builtin_prefetch(from + kAhead + 16 * j, 0, 3);
+      }
+      for (int j = 0; j < 4; ++j) c[j] = add(c[j], load(from + 16 * j));
+    }
   }
   return sum(add(add(c[0], c[1]), add(c[2], c[3])));
 }
+float read_all(const float* data, int64_t n) { return fetch_two_runs ? read_runs<2>(data, n) : read_runs<1>(data, n); }
 
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

@@ -13,23 +13,23 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
 }
 
 // The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
-constexpr int64_t ahead(int tokens, bool past_caches) { return tokens > 2 ? 3072 : past_caches ? 4096 : 2560; }
+constexpr int64_t ahead(int tokens, bool past_caches) { return tokens <= 2 && past_caches ? 4096 : 3072; }
 
 // What is read once need not push x out of the caches. Where that is slow (on a Xeon with AMX two threads read 12 GB/s so, 32
-// into the second-level cache), it may.
+// otherwise), it may.
 SONDE_INLINE void fetch_strip(const uint8_t* p, bool past_caches) {
   if (past_caches) __builtin_prefetch(p, 0, 0);
-  else __builtin_prefetch(p, 0, 2);
+  else __builtin_prefetch(p, 0, 3);
 }
 
 // While one of many tiles reads strips that are in the caches, it fetches its share of those that come next: so many lines
 // for each run of 32 columns, from `offset` bytes after its own strips' first on.
 struct Next { int64_t offset, lines; };
 
-// out[i][t] = row r of strip i, which stands i * strip_bytes after w, times token t, over all blocks. next, null: w comes
-// from memory, for this tile alone. One copy for each reader and shape: inlined where it is called it would be three.
+// out[i][t] = row r of strip i, which stands i * apart bytes after w, times token t, over all blocks. next, null: w comes from
+// memory, for this tile alone. One copy for each reader and shape: inlined where it is called it would be three.
 template <class Reader, int R, int T>
-SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t blocks, const uint8_t* x, const Next* next,
+SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks, const uint8_t* x, const Next* next,
                                 Lanes (&out)[R][T]) {
   const bool past_caches = fetch_past_caches;
   const int64_t distance = ahead(T, past_caches);
@@ -42,12 +42,12 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
   }
   for (int64_t b = 0; b < blocks; ++b, w += Reader::kBytes) {
     typename Reader::Block block[R];
-    for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * strip_bytes);
+    for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * apart);
 #pragma GCC unroll 1
     for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
       if (next == nullptr) {
         for (int i = 0; i < R; ++i) {
-          const uint8_t* const here = w + i * strip_bytes + run * (64 * Reader::kRunLines - 64) + distance;
+          const uint8_t* const here = w + i * apart + run * (Reader::kBytes / Reader::kRuns) + distance;
           for (int line = 0; line < Reader::kRunLines; ++line) fetch_strip(here + 64 * line, past_caches);
         }
       }
@@ -65,7 +65,7 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
         for (int k = 0; k < kGroups; ++k) {
           const int g = h * kGroups + k;
           Quads group[R];
-          for (int i = 0; i < R; ++i) group[i] = Reader::group(w + i * strip_bytes, run, g);
+          for (int i = 0; i < R; ++i) group[i] = Reader::group(w + i * apart, run, g);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) {
             const Bytes4 four(x + 32 * t + 4 * g);
@@ -73,13 +73,13 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
           }
         }
         for (int i = 0; i < R; ++i) {
-          const Lanes scale = Reader::scale(block[i], w + i * strip_bytes, run, h);
+          const Lanes scale = Reader::scale(block[i], w + i * apart, run, h);
 #pragma GCC unroll 16
           for (int t = 0; t < T; ++t) {
             acc[i][t] = fma(dots[i][t].lanes(), mul(scale, set_from(scales + 4 * t)), acc[i][t]);
           }
           if constexpr (Reader::kMin) {
-            const Lanes least = Reader::least(block[i], w + i * strip_bytes, run);
+            const Lanes least = Reader::least(block[i], w + i * apart, run);
 #pragma GCC unroll 16
             for (int t = 0; t < T; ++t) acc[i][t] = fma(least, set_from(aux + 4 * t), acc[i][t]);
           }
@@ -92,18 +92,21 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t strip_bytes, int64_t b
   }
 }
 
-// Strips from `strip` on, of a matrix of `rows`, into T tokens of y, after their bias where there is one.
-template <int R, int T>
-SONDE_INLINE void store_strips(const Lanes (&acc)[R][T], int64_t strip, int64_t rows, const float* bias, float* y, int64_t ldy) {
-  for (int i = 0; i < R; ++i) {
-    const int64_t row = (strip + i) * 16, count = rows - row < 16 ? rows - row : 16;
-    const Lanes added = bias == nullptr ? zero() : load_part(bias + row, count);
-    for (int t = 0; t < T; ++t) {
-      const Lanes out = bias == nullptr ? acc[i][t] : add(acc[i][t], added);
-      if (count == 16) store(y + t * ldy + row, out);
-      else store_part(y + t * ldy + row, out, count);
-    }
+// A strip of the task into T tokens of y from `token` on, after its bias where there is one.
+template <int T>
+SONDE_INLINE void store_strip(const Lanes (&sums)[T], const StripTask& task, int64_t strip, int64_t token) {
+  const int64_t row = strip * 16, count = task.rows - row < 16 ? task.rows - row : 16;
+  const Lanes added = task.bias == nullptr ? zero() : load_part(task.bias + row, count);
+  float* const y = task.y + token * task.ldy + row;
+  for (int t = 0; t < T; ++t) {
+    const Lanes out = task.bias == nullptr ? sums[t] : add(sums[t], added);
+    if (count == 16) store(y + t * task.ldy, out);
+    else store_part(y + t * task.ldy, out, count);
   }
+}
+template <int T>
+SONDE_INLINE void silu_mul_strip(Lanes (&gate)[T], const Lanes (&up)[T]) {
+  for (int t = 0; t < T; ++t) gate[t] = silu_mul_lanes(gate[t], up[t]);
 }
 
 // Strips w (and up, where there is one) and one tile of x, into y. next: as above.
@@ -115,45 +118,70 @@ void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int6
       for (int i = 0; i < R; ++i) __builtin_prefetch(task.y + (token + t) * task.ldy + 16 * (strip + i), 1);
     }
   }
-  Lanes acc[R][T];
+  Lanes acc[R][T], ups[R][T];
   multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, next, acc);
-  if (up != nullptr) {
-    Lanes ups[R][T];
-    multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, next, ups);
-    for (int i = 0; i < R; ++i) {
-      for (int t = 0; t < T; ++t) acc[i][t] = silu_mul_lanes(acc[i][t], ups[i][t]);
-    }
+  if (up != nullptr) multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, next, ups);
+  for (int i = 0; i < R; ++i) {
+    if (up != nullptr) silu_mul_strip(acc[i], ups[i]);
+    store_strip(acc[i], task, strip + i, token);
   }
-  store_strips<R, T>(acc, strip, task.rows, task.bias, task.y + token * task.ldy, task.ldy);
 }
 
-// Gate and up for one tile of tokens: some strips of the one, then the same of the other, so that memory is read in long
-// runs.
-template <class Q>
-void multiply_gated(const StripTask& task, int64_t begin, int64_t end) {
-  const auto at = [&](const std::byte* w, int64_t strip) { return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes; };
+SONDE_INLINE const uint8_t* strip_at(const std::byte* w, const StripTask& task, int64_t strip) {
+  return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes;
+}
+
+// Strips and the one tile there is, in two runs of memory at once: gate and up, or halves of w. Returns where those begin that
+// are left, one at most.
+template <class Q, int T>
+int64_t multiply_in_two_runs(const StripTask& task, int64_t begin, int64_t end) {
+  const bool gated = task.up != nullptr;
+  const int64_t count = gated ? end - begin : (end - begin) / 2;
+  const int64_t apart = gated ? task.up - task.w : count * task.strip_bytes;
+  for (int64_t strip = begin; strip < begin + count; ++strip) {
+    Lanes sums[2][T];
+    multiply_strip<StripReader<Q>, 2, T>(strip_at(task.w, task, strip), apart, task.blocks,
+                                         reinterpret_cast<const uint8_t*>(task.x), nullptr, sums);
+    if (gated) silu_mul_strip(sums[0], sums[1]);
+    else store_strip(sums[1], task, strip + count, 0);
+    store_strip(sums[0], task, strip, 0);
+  }
+  return begin + (gated ? count : 2 * count);
+}
+
+// The same in one long run after the other: some strips of the gate, then the same of the up.
+template <class Q, int T>
+void multiply_in_one_run(const StripTask& task, int64_t begin, int64_t end) {
   const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
-  with_count<kStripAlone>(task.m, [&]<int T>() {
-    constexpr int64_t kTogether = T <= 2 ? 128 : 32;  // results in the second-level cache
-    Lanes gates[kTogether][1][T], ups[1][T];
-    for (int64_t n, strip = begin; strip < end; strip += n) {
-      n = end - strip < kTogether ? end - strip : kTogether;
-      for (int64_t i = 0; i < n; ++i) {
-        multiply_strip<StripReader<Q>, 1, T>(at(task.w, strip + i), task.strip_bytes, task.blocks, x, nullptr, gates[i]);
-      }
-      for (int64_t i = 0; i < n; ++i) {
-        multiply_strip<StripReader<Q>, 1, T>(at(task.up, strip + i), task.strip_bytes, task.blocks, x, nullptr, ups);
-        for (int t = 0; t < T; ++t) ups[0][t] = silu_mul_lanes(gates[i][0][t], ups[0][t]);
-        store_strips<1, T>(ups, strip + i, task.rows, task.bias, task.y, task.ldy);
-      }
+  constexpr int64_t kTogether = T <= 2 ? 128 : 32;  // results in the second-level cache
+  Lanes sums[kTogether][1][T], ups[1][T];
+  for (int64_t n, strip = begin; strip < end; strip += n) {
+    n = end - strip < kTogether ? end - strip : kTogether;
+    for (int64_t i = 0; i < n; ++i) {
+      multiply_strip<StripReader<Q>, 1, T>(strip_at(task.w, task, strip + i), 0, task.blocks, x, nullptr, sums[i]);
     }
-  });
+    for (int64_t i = 0; i < n; ++i) {
+      if (task.up != nullptr) {
+        multiply_strip<StripReader<Q>, 1, T>(strip_at(task.up, task, strip + i), 0, task.blocks, x, nullptr, ups);
+        silu_mul_strip(sums[i][0], ups[0]);
+      }
+      store_strip(sums[i][0], task, strip + i, 0);
+    }
+  }
+}
+
+template <class Q, int T>
+void multiply_once(const StripTask& task, int64_t begin, int64_t end) {
+  if constexpr (kStripRuns == 2) {
+    if (fetch_two_runs) begin = multiply_in_two_runs<Q, T>(task, begin, end);
+  }
+  multiply_in_one_run<Q, T>(task, begin, end);
 }
 
 // Tiles in groups whose bytes stay in the second-level cache while the strips pass.
 template <class Q>
 void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
-  if (task.up != nullptr && task.m <= kStripAlone) return multiply_gated<Q>(task, begin, end);
+  if (task.m <= kStripAlone) return with_count<kStripAlone>(task.m, [&]<int T>() { multiply_once<Q, T>(task, begin, end); });
   constexpr int64_t kResident = 384 << 10;
   const int64_t token_bytes = task.blocks * q::StripLayout<Q>::kRuns * run_bytes(1, q::StripLayout<Q>::kHalves);
   const int64_t tiles = tile_count(task.m), fitting = kResident / (token_bytes * kStripTokens);
@@ -161,7 +189,7 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
   for (int64_t first = 0; first < tiles; first += together) {
     const int64_t last = first + together < tiles ? first + together : tiles;
     for (int64_t rows, strip = begin; strip < end; strip += rows) {
-      rows = end - strip >= kStripPair && task.m > kStripAlone ? kStripPair : 1;  // few: one long run of memory is faster
+      rows = end - strip >= kStripPair ? kStripPair : 1;
       for (int64_t i = first; i < last; ++i) {
         const int64_t token = tile_start(task.m, i);
         const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x) + token * token_bytes;
@@ -173,7 +201,7 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
             const int64_t fetched = 64 * lines * runs * (i - first);
             const Next next{bytes + fetched, fetched < bytes ? lines : 0};
             strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
-                                             task.blocks, at, token, x, task.m > kStripAlone ? &next : nullptr);
+                                             task.blocks, at, token, x, &next);
           };
           if constexpr (kStripPair > 1 && 2 * T >= kStripAlone && T <= kStripTokens) {  // tiles of many are no smaller
             if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);

@@ -99,7 +99,7 @@ struct StripReader {
   static constexpr bool kMin = S::kMin;
   static constexpr int kZero = S::kZero;
   static constexpr int kMost = S::kHasTable ? kSignedCodes : (1 << S::kBits) - 1;
-  static constexpr int kRunLines = L::kRunBytes / 64 + 1;  // cache lines, to fetch ahead
+  static constexpr int kRunLines = (kBytes / kRuns + 63) / 64;  // cache lines, to fetch ahead
 
   struct Block {
     Lanes d, m;

@@ -11,7 +11,7 @@ namespace {
 constexpr int kTileRows = 2, kTileTokens = 3;  // 12 accumulators, 3 + 1 operands
 constexpr int kFusedTokens = 4;
 // 8 integer sums, codes, bytes, masks; the sums in floats lie in the first cache.
-constexpr int kStripTokens = 4, kStripAlone = 4, kStripPair = 1;
+constexpr int kStripTokens = 4, kStripAlone = 4, kStripPair = 1, kStripRuns = 2;
 constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 8 accumulators at most
 
 struct Half { uint16_t bits; };

@@ -15,9 +15,9 @@ constexpr int kTileRows = 2, kTileTokens = 2;  // 16 accumulators, 8 + 4 operand
 constexpr int kFusedTokens = 4;
 constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 16 accumulators at most
 #ifdef __ARM_FEATURE_DOTPROD
-constexpr int kStripTokens = 3, kStripAlone = 3, kStripPair = 1;  // 12 sums, 12 integer sums, 4 codes, bytes, mask
+constexpr int kStripTokens = 3, kStripAlone = 3, kStripPair = 1, kStripRuns = 1;  // 12 sums, 12 integer sums, 4 codes, bytes, mask
 #else
-constexpr int kStripTokens = 2, kStripAlone = 2, kStripPair = 1;  // 8 sums, 16 of pairs, 4 codes, bytes, mask
+constexpr int kStripTokens = 2, kStripAlone = 2, kStripPair = 1, kStripRuns = 1;  // 8 sums, 16 of pairs, 4 codes, bytes, mask
 #endif
 
 struct Half { uint16_t bits; };

@@ -8,7 +8,7 @@ namespace {
 
 constexpr int kTileRows = 2, kTileTokens = 2;
 constexpr int kFusedTokens = 1;
-constexpr int kStripTokens = 2, kStripAlone = 2, kStripPair = 1;
+constexpr int kStripTokens = 2, kStripAlone = 2, kStripPair = 1, kStripRuns = 1;
 constexpr int fused_rows(int) { return 1; }
 
 struct Half { uint16_t bits; };
