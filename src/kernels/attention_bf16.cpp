@@ -46,8 +46,8 @@ void run_whole(const KernelTable& table, const Work& work, int64_t kernel_floats
   float* const buffer = scratch(kernel_floats + 2 * count * ld);
   float *const part = buffer + kernel_floats, *const whole = part + count * ld;
   for (int64_t q = 0; q < count; ++q) begin_part(whole + q * ld, ld);
-  for (int64_t segment = 0; segment < segments_of(work.longest); ++segment) {
-    table.attention_segment(task, segment, segment > 0, part, buffer);
+  for (int64_t segment = 0, end = segments_of(work.longest); segment < end; ++segment) {
+    table.attention_segment(task, segment, {segment > 0, segment + 1 < end}, part, buffer);
     for (int64_t q = 0; q < count; ++q) {
       if (task.rows[q / task.head_count].length > segment * kSegment) table.join_part(whole + q * ld, part + q * ld, dim);
     }
@@ -102,13 +102,13 @@ void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<con
       at += work.task.row_count * work.task.head_count * ld;
     }
   }
-  // Runs of segments, as a segment calls for the memory of the one after it; shorter ones towards the end.
-  const int64_t pieces = int64_t(plan.pieces.size());
-  pool.share(pieces, pieces, 1, [&](int64_t begin, int64_t end, int) {
+  // One run of segments for each thread, as a segment calls for the memory of the one after it.
+  pool.split(int64_t(plan.pieces.size()), 1, [&](int64_t begin, int64_t end, int) {
     float* const buffer = scratch(kernel_floats);
     for (int64_t i = begin; i < end; ++i) {
       const Work& piece = plan.pieces[std::size_t(i)];
-      table.attention_segment(piece.task, piece.segment, i > begin && piece.segment > 0, piece.part, buffer);
+      const bool goes_on = i + 1 < end && piece.segment + 1 < segments_of(piece.longest);
+      table.attention_segment(piece.task, piece.segment, {i > begin && piece.segment > 0, goes_on}, piece.part, buffer);
     }
   });
   pool.split(count * shape.heads, 1, [&](int64_t begin, int64_t end, int) {

@@ -89,6 +89,9 @@ struct AttentionTask {
   const AttentionRow* rows;
   int64_t row_count, head, head_count;
 };
+// Where a segment stands among those that a thread goes through. same_task: scratch is as the last call left it, for another
+// segment of the task; goes_on: the next segment of the task comes next.
+struct SegmentRun { bool same_task, goes_on; };
 inline constexpr int64_t kAttentionQueries = 48;  // most queries in a task
 inline constexpr int64_t kKeyBlock = 64;          // softmax runs online over blocks of so many tokens, counted from token 0
 
@@ -122,9 +125,8 @@ struct KernelTable {
   int64_t (*prompt_scratch)(int64_t m) = nullptr;  // floats, of StripType::prompt
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
-  // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats]. same_task: scratch is
-  // as the last call left it, for another segment of the same task.
-  void (*attention_segment)(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
+  // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats].
+  void (*attention_segment)(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch);
   int64_t (*segment_scratch)(const AttentionShape& shape);
   // Joins the next segment to those before; begin with -infinity, 0, zeros.
   void (*join_part)(float* whole, const float* part, int64_t value_dim);
@@ -153,7 +155,7 @@ const KernelTable& avx512_vnni_table();
 const KernelTable& neon_table();
 const KernelTable& neon_dotprod_table();
 // AVX-512 BF16: kernels whose products are pairs of BF16.
-void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch);
+void bf16_attention_segment(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch);
 int64_t bf16_segment_scratch(const AttentionShape& shape);
 int64_t bf16_pair_parts(const StripInput& in);
 void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end);

@@ -22,7 +22,7 @@ struct Segment : SegmentRows {
   Pair* weights;                                      // [count][kWeightPairs]
   float* sums;                                        // [count], ld floats apart
   int64_t ld;
-  Ahead ahead;
+  Ahead<1> ahead;
 
   Segment(const AttentionTask& task, int64_t start) : SegmentRows(task, start) {}
 };
@@ -102,7 +102,7 @@ SONDE_INLINE void add_values(Segment& g) {
   add_value_panels(g);
 }
 
-void attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
+void attention_segment(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch) {
   const AttentionShape& s = *task.shape;
   const int64_t start = segment * kSegment, key_head = task.head * s.key_heads / s.heads;
   const SegmentMemory memory = segment_memory(s);
@@ -122,8 +122,8 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
   // Keys of the next segment that are called for along with these values: half of those that bring their values and are
   // soon multiplied.
   const int64_t early = direct && !apart ? kSegment / 2 : kPanelColumns;
-  const int64_t called = !same_task ? 0 : longest < early ? longest : early;
-  const int64_t later = g.most_tokens - start - longest, next_count = later < early ? later : early;
+  const int64_t called = !run.same_task ? 0 : longest < early ? longest : early;
+  const int64_t later = run.goes_on ? g.most_tokens - start - longest : 0, next_count = later < early ? later : early;
   const uint16_t* next[kSegment];
   const int64_t to_key = s.key_offset + key_head * s.key_stride, to_value = s.value_offset + key_head * s.value_stride;
   each_record(task, start, longest,
@@ -145,7 +145,7 @@ void attention_segment(const AttentionTask& task, int64_t segment, bool same_tas
     lines = all * scoring / (scoring + adding), later_lines = all - lines;
   }
   g.ahead.spread(lines, direct ? direct_key_steps(g) : panel_key_steps(g));
-  if (!same_task) {
+  if (!run.same_task) {
     call_lines(g.ahead, kPanelColumns * ((s.key_dim + 31) / 32));
     pack_queries(task, g.dim_pairs, g.queries);
     if (direct) turn_queries<Direct>(g.queries, g.count, g.dim_pairs, g.turned);

@@ -48,7 +48,7 @@ void turn_queries(const Pair* queries, int64_t count, int64_t dim_pairs, uint32_
 // out[key][query]: sixteen queries by T keys.
 template <int T>
 SONDE_APART void score_keys(const uint16_t* const* keys, const uint32_t* turned, int64_t pairs, float* out,
-                            Ahead& ahead) {
+                            Ahead<1>& ahead) {
   const uint16_t* key[T];
   Lanes acc[T];
   for (int i = 0; i < T; ++i) key[i] = keys[i], acc[i] = zero();
@@ -90,7 +90,7 @@ void score_direct(Segment& g) {
 // T rows of c, 32 columns (+)= sum over pairs k of tokens of a[k] . values; odd: and the first token of one more pair.
 template <class Forms, int T>
 SONDE_INLINE void multiply_values(const Pair* a, float* c, int64_t ldc, const uint16_t* const* values, int64_t d,
-                                  int64_t pairs, bool odd, bool add_to, Ahead& ahead) {
+                                  int64_t pairs, bool odd, bool add_to, Ahead<1>& ahead) {
   Lanes acc[T][2];
   for (int i = 0; i < T; ++i) {
     if (add_to)

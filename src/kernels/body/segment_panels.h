@@ -8,7 +8,7 @@ namespace {
 // T rows of c, 64 columns (+)= sum over pairs k of a[k] . panel[k]; odd: and the first value of one more pair.
 template <int T>
 SONDE_APART void multiply_pairs(const Pair* a, int64_t lda, float* c, int64_t ldc, const uint32_t* panel, int64_t pairs,
-                                bool odd, bool add_to, Ahead& ahead) {
+                                bool odd, bool add_to, Ahead<1>& ahead) {
   for (int v0 = 0; v0 < 4; v0 += kPairVectors) {
     Lanes acc[T][kPairVectors];
     for (int i = 0; i < T; ++i) {
@@ -39,7 +39,7 @@ SONDE_APART void multiply_pairs(const Pair* a, int64_t lda, float* c, int64_t ld
 constexpr int64_t kPackSteps = 4;  // steps of the multiplication that turning sixteen keys round takes, sixteen pairs
 
 // panel[j][i] = values k + 2j, k + 2j + 1 of keys[i]; zeros from `dim` on.
-void pack_keys(const uint16_t* const* keys, int64_t k, int64_t dim, int64_t pairs, uint32_t* panel, Ahead& ahead) {
+void pack_keys(const uint16_t* const* keys, int64_t k, int64_t dim, int64_t pairs, uint32_t* panel, Ahead<1>& ahead) {
   for (int64_t j = 0; j < pairs; j += 16) {
     for (int64_t i = 0; i < kPanelColumns; i += 16) {
       call_lines(ahead, kPackSteps * ahead.lines);

@@ -24,7 +24,7 @@ struct TileMemory {
     keys = queries + kQueryTiles * dims / 32 * kTileFloats;  // copies of [4][16 tokens][dims]
     scores = keys + 2 * dims * kTile;                       // [2 tiles][token][16]
     weights = scores + 2 * kSegment * kTile;                // [tile][step of tokens][16 queries][32]
-    values = weights + kQueryTiles * kTokenSteps * kTileFloats;  // [4][step of tokens][16 pairs][16][2]
+    values = weights + kQueryTiles * kTokenSteps * kTileFloats;  // [step of tokens][4][16 pairs][16][2]
     zeros = values + 4 * kTokenSteps * kTileFloats;
     end = zeros + kValueColumns / 2;
   }
@@ -37,7 +37,7 @@ struct TileSegment : SegmentRows {
   float *scratch, *part;
   int64_t ld;  // floats between parts
   const uint16_t *keys[kSegment], *values[kSegment], *next_keys[kSegment], *next_values[kSegment];
-  Ahead ahead;
+  Ahead<4> ahead;
 
   TileSegment(const AttentionTask& t, int64_t start, float* to, float* memory_of_task)
       : SegmentRows(t, start), task(t), memory(*t.shape), scratch(memory_of_task), part(to), ld(part_floats(t.shape->value_dim)) {}
@@ -173,44 +173,60 @@ struct TileSegment : SegmentRows {
     }
   }
 
-  // Values of columns [d, d + kValueColumns) of the first `tokens` tokens, zeros behind them and behind the last column.
-  // False: of those that only some queries see, from token `some` on, one is not finite.
-  bool lay_values(int64_t d, int64_t tokens, int64_t some) {
+  // Values of columns [d, d + kValueColumns) of a step of 32 tokens, zeros behind the first `tokens` and behind the last column,
+  // into a slot. False: of those that only some queries see, from token `some` on, one is not finite.
+  bool lay_values(int64_t d, int64_t step, int64_t slot, int64_t tokens, int64_t some) {
     const int64_t columns = task.shape->value_dim - d < kValueColumns ? task.shape->value_dim - d : kValueColumns;
     const uint16_t* const none = reinterpret_cast<const uint16_t*>(scratch + memory.zeros);
-    bool finite = true;
-    for (int64_t step = 0; 32 * step < tokens; ++step) {
-      uint8_t* to = tile(memory.values, step);
-      for (int64_t j = 32 * step; j < 32 * step + 32; j += 2, to += 64) {
-        call_lines(ahead, ahead.lines);
-        const uint16_t *a = j < tokens ? values[j] + d : none, *b = j + 1 < tokens ? values[j + 1] + d : none;
-        alignas(64) uint16_t copies[2][kValueColumns];
-        if (columns < kValueColumns) {
-          for (int64_t i = 0; i < kValueColumns; ++i) copies[0][i] = i < columns ? a[i] : 0, copies[1][i] = i < columns ? b[i] : 0;
-          a = copies[0], b = copies[1];
-        }
-        if (j + 2 > some) finite = finite && finite_32(a) && finite_32(a + 32) && finite_32(b) && finite_32(b + 32);
-        constexpr int64_t kNext = kTokenSteps * kTileBytes;
-        store_quarters(a, b, to, to + kNext), store_quarters(a + 32, b + 32, to + 2 * kNext, to + 3 * kNext);
+    uint8_t* to = tile(memory.values, 4 * slot);
+    const auto lay = [&](const uint16_t* a, const uint16_t* b) __attribute__((always_inline)) {
+      store_quarters(a, b, to, to + kTileBytes), store_quarters(a + 32, b + 32, to + 2 * kTileBytes, to + 3 * kTileBytes);
+      to += 64;
+    };
+    if (columns == kValueColumns && 32 * step + 32 <= tokens && 32 * step + 32 <= some) {
+      for (const uint16_t *const *at = values + 32 * step, *const *end = at + 32; at < end; at += 8) {
+        call_lines(ahead, 4 * ahead.lines);
+        for (int i = 0; i < 8; i += 2) lay(at[i] + d, at[i + 1] + d);
       }
+      return true;
     }
+    bool finite = true;
+    for (int64_t j = 32 * step; j < 32 * step + 32; j += 2) {
+      call_lines(ahead, ahead.lines);
+      const uint16_t *a = j < tokens ? values[j] + d : none, *b = j + 1 < tokens ? values[j + 1] + d : none;
+      alignas(64) uint16_t copies[2][kValueColumns];
+      if (columns < kValueColumns) {
+        for (int64_t i = 0; i < kValueColumns; ++i) copies[0][i] = i < columns ? a[i] : 0, copies[1][i] = i < columns ? b[i] : 0;
+        a = copies[0], b = copies[1];
+      }
+      if (j + 2 > some) finite = finite && finite_32(a) && finite_32(a + 32) && finite_32(b) && finite_32(b + 32);
+      lay(a, b);
+    }
+    return finite;
+  }
+  bool lay_all_values(int64_t d, int64_t tokens, int64_t some) {
+    bool finite = true;
+    for (int64_t step = 0; 32 * step < tokens; ++step) finite = lay_values(d, step, step, tokens, some) && finite;
     return finite;
   }
 
   // Sums of Q tiles of queries and the laid values of `tokens` tokens, 4 / Q tiles of them from `columns` on, into columns of
-  // queries [first, end).
-  template <int Q>
-  void add_up(int64_t query_tile, int64_t d, int64_t columns, int64_t tokens, int64_t first, int64_t end) const {
+  // queries [first, end). Steps stand in `slots` slots in turn; before(step) may lay those to come.
+  template <int Q, class Before>
+  void add_up(int64_t query_tile, int64_t d, int64_t columns, int64_t tokens, int64_t first, int64_t end, int64_t slots,
+              Before&& before) const {
     constexpr int V = 4 / Q;
     each_constant<4>([]<int N>() __attribute__((always_inline)) { Tiles::zero<N>(); });
-    const uint8_t *w = tile(memory.weights, query_tile * kTokenSteps), *v = tile(memory.values, columns / 16 * kTokenSteps);
-    for (int64_t step = 0; 32 * step < tokens; ++step, w += kTileBytes, v += kTileBytes) {
+    const uint8_t* w = tile(memory.weights, query_tile * kTokenSteps);
+    for (int64_t step = 0; 32 * step < tokens; ++step, w += kTileBytes) {
+      before(step);
+      const uint8_t* const v = tile(memory.values, 4 * (step % slots) + columns / 16);
       each_constant<Q>([&]<int I>() __attribute__((always_inline)) {
         Tiles::load<4 + I>(w + I * kTokenSteps * kTileBytes, 64);
       });
       each_constant<V>([&]<int J>() __attribute__((always_inline)) {
         constexpr int kValue = 4 + Q + J % (4 - Q);
-        Tiles::load<kValue>(v + J * kTokenSteps * kTileBytes, 64);
+        Tiles::load<kValue>(v + J * kTileBytes, 64);
         each_constant<Q>([&]<int I>() __attribute__((always_inline)) { Tiles::multiply_pairs<V * I + J, 4 + I, kValue>(); });
       });
     }
@@ -227,22 +243,39 @@ struct TileSegment : SegmentRows {
       }
     }
   }
-  void add_up_all(int64_t query_tile, int64_t d, int64_t tokens) const {
+  template <int Q>
+  void add_up_laid(int64_t query_tile, int64_t d, int64_t columns, int64_t tokens, int64_t first, int64_t end) const {
+    add_up<Q>(query_tile, d, columns, tokens, first, end, kTokenSteps, [](int64_t) {});
+  }
+  void add_up_two(int64_t query_tile, int64_t d, int64_t tokens) const {
     const int64_t first = kTile * query_tile, end = count < first + 2 * kTile ? count : first + 2 * kTile;
-    if (end - first <= kTile) return add_up<1>(query_tile, d, 0, tokens, first, end);
-    add_up<2>(query_tile, d, 0, tokens, first, end);
-    if (d + 32 < task.shape->value_dim) add_up<2>(query_tile, d, 32, tokens, first, end);
+    if (end - first <= kTile) return add_up_laid<1>(query_tile, d, 0, tokens, first, end);
+    add_up_laid<2>(query_tile, d, 0, tokens, first, end);
+    if (d + 32 < task.shape->value_dim) add_up_laid<2>(query_tile, d, 32, tokens, first, end);
+  }
+  // All sums of columns [d, d + kValueColumns). False: as lay_values() says, and the sums are not to be used.
+  bool add_up_all(int64_t d, int64_t some) {
+    if (query_tiles() == 1) {  // values are laid a step before their use: they stay in the first-level cache
+      bool finite = lay_values(d, 0, 0, longest, some);
+      add_up<1>(0, d, 0, longest, 0, count, 2, [&](int64_t step) {
+        if (32 * (step + 1) < longest) finite = lay_values(d, step + 1, (step + 1) % 2, longest, some) && finite;
+      });
+      return finite;
+    }
+    if (!lay_all_values(d, longest, some)) return false;
+    for (int64_t t = 0; t < query_tiles(); t += 2) add_up_two(t, d, most_of_two(t));
+    return true;
   }
 };
 
-void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
+void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch) {
   const AttentionShape& s = *task.shape;
   const int64_t start = segment * kSegment, key_head = task.head * s.key_heads / s.heads;
   TileSegment g(task, start, part, scratch);
   if (g.longest == 0) return;
   const int64_t to_key = s.key_offset + key_head * s.key_stride, to_value = s.value_offset + key_head * s.value_stride;
   const bool apart = to_key != to_value;
-  const int64_t later = g.most_tokens - start - g.longest, next = later < kSegment ? later : kSegment;
+  const int64_t later = run.goes_on ? g.most_tokens - start - g.longest : 0, next = later < kSegment ? later : kSegment;
   each_record(task, start, g.longest,
               [&](int64_t j, const uint16_t* record) { g.keys[j] = record + to_key, g.values[j] = record + to_value; });
   each_record(task, start + g.longest, next,
@@ -252,7 +285,7 @@ void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, bool
   // What the next segment reads is called for while this one is computed, in the order of its use.
   const int64_t query_tiles = g.query_tiles(), steps = (g.longest + 31) / 32;
   int64_t lines = 0;
-  if (!same_task) {
+  if (!run.same_task) {
     call_lines(g.ahead, g.ahead.add({g.keys, g.longest, 0, s.key_dim}));
     if (apart) lines += g.ahead.add({g.values, g.longest, 0, s.value_dim});
   }
@@ -262,7 +295,7 @@ void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, bool
   g.ahead.spread(lines, steps * (query_tiles * (kTile + g.memory.dims / 16) + columns * kTile));
 
   const Tiles tiles(pair_shapes(kTile));
-  if (!same_task) g.lay_queries();
+  if (!run.same_task) g.lay_queries();
   for (int64_t t = 0; t < query_tiles; t += 2) {
     const int both = t + 1 < query_tiles ? 2 : 1;
     const int64_t tokens = g.most_of_two(t);
@@ -272,13 +305,10 @@ void attention_segment_by_tiles(const AttentionTask& task, int64_t segment, bool
   int64_t least = g.longest;
   for (int64_t q = 0; q < g.count; ++q) least = g.seen[q] < least ? g.seen[q] : least;
   for (int64_t d = 0; d < s.value_dim; d += kValueColumns) {
-    if (g.lay_values(d, g.longest, least)) {
-      for (int64_t t = 0; t < query_tiles; t += 2) g.add_up_all(t, d, g.most_of_two(t));
-      continue;
-    }
+    if (g.add_up_all(d, least)) continue;
     for (int64_t q = 0; q < g.count; ++q) {  // a query never meets a value that it does not see
-      g.lay_values(d, g.seen[q], g.seen[q]);
-      g.add_up<1>(q / kTile, d, 0, g.seen[q], q, q + 1);
+      g.lay_all_values(d, g.seen[q], g.seen[q]);
+      g.add_up_laid<1>(q / kTile, d, 0, g.seen[q], q, q + 1);
     }
   }
 }

@@ -53,8 +53,8 @@ struct Direct {
 
 namespace sonde::kernels {
 
-void bf16_attention_segment(const AttentionTask& task, int64_t segment, bool same_task, float* part, float* scratch) {
-  avx512_bf16::attention_segment(task, segment, same_task, part, scratch);
+void bf16_attention_segment(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch) {
+  avx512_bf16::attention_segment(task, segment, run, part, scratch);
 }
 int64_t bf16_pair_parts(const StripInput& in) { return avx512_bf16::pair_parts(in); }
 void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end) { avx512_bf16::round_pairs(in, begin, end); }
