@@ -10,8 +10,8 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 constexpr int64_t kRoundedColumns = 512;  // of a tile that a thread rounds at once
-constexpr int64_t kSpan = 512;            // columns of W that are laid out at once: two strips are 32 KiB
-constexpr int64_t kGroupTiles = 32;       // of x that pass before the next rows of W: a span of them is 512 KiB
+constexpr int64_t kSpan = 256;            // columns of W that are laid out at once: two strips are 16 KiB
+constexpr int64_t kGroupTiles = 32;       // of x that pass before the next rows of W: a span of them is 256 KiB
 constexpr int64_t kGroupPairs = 8;        // of strips that meet a span of x before the next
 constexpr int64_t kSmallInput = 768 << 10;  // bytes of x that stay in the second-level cache: strips come one after another
 
@@ -138,15 +138,9 @@ struct PairStrips {
     for (int64_t from = 0; from < pairs; from += together) {
       for (int64_t k = 0; k < width; k += kSpan) {
         const int64_t steps = (width - k < kSpan ? width - k : kSpan) / 32;
-        const bool ends = k + kSpan >= width;
         for (int64_t i = 0; i < together; ++i) {
           const Pair p = pair(begin, end, from + i);
-          const bool more = i + 1 < together;
-          const Pair next = pair(begin, end, more ? from + i + 1 : ends ? from + together : from);
-          const int64_t next_k = more ? k : ends ? 0 : k + kSpan;
-          for (int s = 0; s < p.count; ++s) {
-            p.of[s]->lay(p.strip[s], k, steps, laid + s * kLaidBytes, p.of[s]->at(next.strip[s], next_k));
-          }
+          for (int s = 0; s < p.count; ++s) p.of[s]->lay(p.strip[s], k, steps, laid + s * kLaidBytes);
           float* to = sums + (from + i) * pair_sums;
           for (int64_t tile = first; tile < last; tile += 2, to += 2 * x.tokens * 32) {
             const int count = last - tile < 2 ? 1 : 2;

@@ -12,14 +12,16 @@ struct StoredPairs {
 
   const uint8_t* at(int64_t strip, int64_t k) const { return w + 16 * strip * row_bytes + 2 * k; }
 
-  void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out, const uint8_t* next) const {
+  void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out) const {
     const int64_t present = rows - 16 * strip < 16 ? rows - 16 * strip : 16;
     alignas(64) uint16_t part[16][32];
     const uint16_t* row[16];
     for (int64_t r = 0; r < 16; ++r) {
       row[r] = reinterpret_cast<const uint16_t*>(w + (16 * strip + (r < present ? r : 0)) * row_bytes);
     }
-    for (int64_t k = from; k < from + 32 * steps; k += 32, out += 1024, next += 64) {
+    const int64_t end = from + 32 * steps;
+    const uint8_t* next = end < cols ? at(strip, end) : at(strip + 1, 0);
+    for (int64_t k = from; k < end; k += 32, out += 1024, next += 64) {
       for (int64_t r = 0; r < 16; ++r) __builtin_prefetch(next + r * row_bytes, 0, 2);
       if (present == 16 && k + 32 <= cols) {
         transpose_pairs(row, k, reinterpret_cast<uint32_t*>(out), 16);
@@ -36,30 +38,38 @@ struct StoredPairs {
   }
 };
 
-// Packed strips: scale * (code - zero) + minimum, in F32 by one rounding or two, then to the nearest BF16.
+// Packed strips: scale * (code - zero) + minimum, in F32 by one rounding or two, then as BF16 (isa/pairs512.h says which).
 template <class Reader>
 struct StripPairs {
   const uint8_t* w;
   int64_t strip_bytes;
   static constexpr int64_t kBlockColumns = 32 * Reader::kRuns, kRunBytes = (Reader::kBytes + Reader::kRuns - 1) / Reader::kRuns;
+  static constexpr int64_t kAhead = 2048;  // bytes
   static_assert(kSpan % kBlockColumns == 0);
 
   const uint8_t* at(int64_t strip, int64_t k) const { return w + strip * strip_bytes + k / kBlockColumns * Reader::kBytes; }
 
-  void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out, const uint8_t* next) const {
+  void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out) const {
     const uint8_t* block = at(strip, from);
     for (int64_t done = 0; done < steps; done += Reader::kRuns, block += Reader::kBytes) {
       const typename Reader::Block shared = Reader::block(block);
 #pragma GCC unroll 1
-      for (int run = 0; run < Reader::kRuns; ++run, out += 1024, next += kRunBytes) {
+      for (int run = 0; run < Reader::kRuns; ++run, out += 1024) {
+        const uint8_t* const next = block + run * kRunBytes + kAhead;
         for (int64_t line = 0; line < kRunBytes; line += 64) __builtin_prefetch(next + line, 0, 2);
         for (int h = 0; h < Reader::kHalves; ++h) {
           const Lanes scale = Reader::scale(shared, block, run, h);
           const Lanes least = Reader::kMin ? Reader::least(shared, block, run) : zero();
-          const BytePairs pairs(scale.v, least.v, Reader::kZero);
+          if constexpr (Reader::kNibbles) {
+            const NibblePairs pairs(scale.v, least.v, Reader::kZero);
+#pragma GCC unroll 4
+            for (int g = 0; g < 8; g += 2) pairs.store(Reader::two_groups(block, run, g).v, reinterpret_cast<uint32_t*>(out + 128 * g));
+          } else {
+            const BytePairs pairs(scale.v, least.v, Reader::kZero);
 #pragma GCC unroll 8
-          for (int g = 8 / Reader::kHalves * h; g < 8 / Reader::kHalves * (h + 1); ++g) {
-            pairs.store(Reader::group(block, run, g).v, reinterpret_cast<uint32_t*>(out + 128 * g));
+            for (int g = 8 / Reader::kHalves * h; g < 8 / Reader::kHalves * (h + 1); ++g) {
+              pairs.store(Reader::group(block, run, g).v, reinterpret_cast<uint32_t*>(out + 128 * g));
+            }
           }
         }
       }

@@ -124,6 +124,11 @@ struct StripReader {
     if constexpr (S::kSub == 0) return b.m;
     return mul(b.m, byte_lanes(w + L::kMins + 16 * run));
   }
+  // Groups g and g + 1 as they lie: the lower and the upper nibbles.
+  static constexpr bool kNibbles = S::kBits == 4 && !S::kHasTable;
+  static SONDE_INLINE Quads two_groups(const uint8_t* w, int run, int g) {
+    return load_quads(w + L::kCodes + run * L::kRunBytes + 32 * g);
+  }
   static SONDE_INLINE Quads group(const uint8_t* w, int run, int g) {
     return prepared<kMost>(group_codes<Q>(w + L::kCodes + run * L::kRunBytes, g));
   }
