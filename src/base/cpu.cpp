@@ -73,7 +73,9 @@ const CpuFeatures& cpu_features() {
 
 int64_t last_level_cache() {
   long most = 0;
-  for (const int level : {_SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL4_CACHE_SIZE}) most = std::max(most, sysconf(level));
+  for (const int level : {_SC_LEVEL2_CACHE_SIZE, _SC_LEVEL3_CACHE_SIZE, _SC_LEVEL4_CACHE_SIZE}) {
+    most = std::max(most, sysconf(level));
+  }
   return most;
 }
 

@@ -105,7 +105,7 @@ bool right_pairs(const KernelTable& t) {
 
 }  // namespace
 
-const bool fetch_past_caches = !cpu_features().few_nontemporal, fetch_two_runs = !fetch_past_caches;
+ReadOnce read_once{!cpu_features().few_nontemporal, cpu_features().few_nontemporal};
 
 const KernelTable& table() { return *current(); }
 void use_table(const KernelTable& table) { current() = &table; }

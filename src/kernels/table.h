@@ -145,8 +145,9 @@ struct KernelTable {
 };
 
 // How this processor likes memory that is read once: fetched past the caches; in two runs at once by each thread (an Intel
-// Xeon read 34 GB/s so between products, 30 in one run; a Zen 4 is faster in one).
-extern const bool fetch_past_caches, fetch_two_runs;
+// Xeon read 34 GB/s so between products, 30 in one run; a Zen 4 is faster in one). Tests try either; results are the same.
+struct ReadOnce { bool past_caches, two_runs; };
+extern ReadOnce read_once;
 
 const KernelTable& portable_table();
 const KernelTable& avx2_table();

@@ -5,6 +5,7 @@
 #include "kernels/common.h"
 #include "kernels/pack.h"
 #include "kernels/packed_matrix.h"
+#include "kernels/table.h"
 #include "tensor/quant/all.h"
 
 namespace sonde::test {
@@ -86,6 +87,35 @@ TEST_P(Strips, AgreeWithReferenceForEveryType) {
             ASSERT_TRUE(std::isnan(y[std::size_t(i * ldy + rows)])) << "wrote beyond the row";
           }
         }
+      }
+    }
+  }
+}
+
+// However memory is read, on whichever processor.
+TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwo) {
+  struct Restore {
+    const kernels::ReadOnce before = kernels::read_once;
+    ~Restore() { kernels::read_once = before; }
+  } const restore;
+  ThreadPool one(1), two(2);
+  for (const Type* type : packed_types()) {
+    const int64_t cols = 256 + type->block, rows = 77, m = 8;  // an odd number of strips
+    const PackedMatrix w = packed_matrix(one, *type, rows, cols, 5), up = packed_matrix(one, *type, rows, cols, 6);
+    const std::vector<float> x = normals(std::size_t(m * cols), 7), bias = normals(std::size_t(rows), 8);
+    for (int64_t tokens = 1; tokens <= m; ++tokens) {
+      std::vector<float> found[2][3];
+      for (const bool runs : {false, true}) {
+        kernels::read_once = {!runs, runs};
+        for (std::vector<float>& y : found[runs]) y.assign(std::size_t(tokens * rows), NAN);
+        Product products[] = {{w.view, x.data(), tokens, cols, found[runs][0].data(), rows, bias.data(), {}},
+                              {w.view, x.data(), tokens, cols, found[runs][1].data(), rows, nullptr, up.view},
+                              {up.view, x.data(), tokens, cols, found[runs][2].data(), rows, nullptr, {}}};
+        matmul(runs ? two : one, products);
+      }
+      for (int i = 0; i < 3; ++i) {
+        ASSERT_EQ(std::memcmp(found[0][i].data(), found[1][i].data(), found[0][i].size() * 4), 0)
+            << type->name << ", m " << tokens << ", product " << i;
       }
     }
   }

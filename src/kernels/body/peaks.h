@@ -54,7 +54,7 @@ float read_runs(const float* data, int64_t n) {
   }
   return sum(add(add(c[0], c[1]), add(c[2], c[3])));
 }
-float read_all(const float* data, int64_t n) { return fetch_two_runs ? read_runs<2>(data, n) : read_runs<1>(data, n); }
+float read_all(const float* data, int64_t n) { return read_once.two_runs ? read_runs<2>(data, n) : read_runs<1>(data, n); }
 
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA

@@ -31,7 +31,7 @@ struct Next { int64_t offset, lines; };
 template <class Reader, int R, int T>
 SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks, const uint8_t* x, const Next* next,
                                 Lanes (&out)[R][T]) {
-  const bool past_caches = fetch_past_caches;
+  const bool past_caches = read_once.past_caches;
   const int64_t distance = ahead(T, past_caches);
   const uint8_t* later = next == nullptr ? nullptr : w + next->offset;
   const int64_t lines = next == nullptr ? 0 : next->lines;
@@ -173,7 +173,7 @@ void multiply_in_one_run(const StripTask& task, int64_t begin, int64_t end) {
 template <class Q, int T>
 void multiply_once(const StripTask& task, int64_t begin, int64_t end) {
   if constexpr (kStripRuns == 2) {
-    if (fetch_two_runs) begin = multiply_in_two_runs<Q, T>(task, begin, end);
+    if (read_once.two_runs) begin = multiply_in_two_runs<Q, T>(task, begin, end);
   }
   multiply_in_one_run<Q, T>(task, begin, end);
 }
