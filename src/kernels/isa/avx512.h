@@ -14,7 +14,8 @@ namespace {
 constexpr int kTileRows = 4, kTileTokens = 6;  // 24 accumulators, 4 + 1 operands
 constexpr int kFusedTokens = 12;
 constexpr int kStripTokens = 6, kStripPair = 2;  // 12 sums, 12 integer sums, 2 codes, bytes, masks
-constexpr int kStripAlone = 8, kStripRuns = 2;   // of one strip
+constexpr int kStripAlone = 8;                   // of one strip
+constexpr int kStripRuns = 2;                    // of memory at once, where the processor likes it (kernels::read_once)
 constexpr int fused_rows(int tokens) { return tokens <= 4 ? 4 : 2; }  // 24 accumulators at most, beside tables and codes
 
 inline Lanes from_codes(quant::SONDE_ISA::Codes codes) { return {quant::SONDE_ISA::floats(codes)}; }
