@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "base/cpu.h"
@@ -63,13 +64,14 @@ double measure_memory(ThreadPool& pool, double seconds) {
   // 8 MiB, which takes a fraction of a millisecond.
   const int64_t wanted = std::clamp(4 * last_level_cache(), int64_t{512} << 20, int64_t{2} << 30);
   const int64_t bytes = std::clamp<int64_t>(memory_available() / 8, int64_t{16} << 20, wanted);
-  AlignedVector<float> buffer;
-  buffer.resize(std::size_t(bytes / 4));
-  const int64_t part = std::min<int64_t>(int64_t(buffer.size()), (8 << 20) / 4), parts = int64_t(buffer.size()) / part;
+  const int64_t floats = bytes / 4, part = std::min<int64_t>(floats, (8 << 20) / 4), parts = floats / part;
+  const auto free = [&](float* p) { AlignedAllocator<float>().deallocate(p, std::size_t(floats)); };
+  const std::unique_ptr<float, decltype(free)> buffer(AlignedAllocator<float>().allocate(std::size_t(floats)), free);
+  pool.split(floats, 1 << 20, [&](int64_t begin, int64_t end, int) { std::fill_n(buffer.get() + begin, end - begin, 1.0f); });
   // What a tenth of the bursts exceed: the best of a thousand found more of its part in a cache than others do.
   std::vector<double> rates;
   for (const double until = now() + seconds; rates.empty() || now() < until;) {
-    const float* const data = buffer.data() + int64_t(rates.size()) % parts * part;
+    const float* const data = buffer.get() + int64_t(rates.size()) % parts * part;
     const double start = now();
     pool.split(part, 1024, [&](int64_t begin, int64_t end, int) { sink = widest.read_all(data + begin, end - begin); });
     rates.push_back(1e-9 * 4 * double(part) / (now() - start));
