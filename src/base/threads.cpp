@@ -56,6 +56,16 @@ bool spin(int64_t bound_ns, Ready&& ready, May&& may) {
 
 }  // namespace
 
+// What a thread has left of its part: [begin, end), in one word. Items below 2^32.
+struct alignas(64) Part {
+  std::atomic<uint64_t> word{0};
+
+  static uint64_t of(int64_t begin, int64_t end) { return uint64_t(begin) << 32 | uint64_t(end); }
+  static int64_t begin(uint64_t word) { return int64_t(word >> 32); }
+  static int64_t end(uint64_t word) { return int64_t(word & UINT32_MAX); }
+  static int64_t left(uint64_t word) { return end(word) - begin(word); }
+};
+
 struct ThreadPool::State {
   // Each on its own cache line: workers spin on epoch while others count down remaining.
   alignas(64) std::atomic<uint32_t> epoch{0};
@@ -67,7 +77,10 @@ struct ThreadPool::State {
   std::atomic<bool> stop{false};
   void (*f)(void*, int) = nullptr;  // written before epoch advances, read after
   void* context = nullptr;
+  std::vector<Part> parts;  // one a thread
   std::vector<std::thread> workers;
+
+  explicit State(int threads) : parts(std::size_t(threads)) {}
 
   void work(int thread) {
     uint32_t seen = 0;
@@ -100,8 +113,9 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>()) {
+ThreadPool::ThreadPool(int threads) {
   if (threads <= 0) threads = usable_processors();
+  state_ = std::make_unique<State>(threads);
   state_->workers.reserve(std::size_t(threads - 1));
   for (int t = 1; t < threads; ++t) state_->workers.emplace_back([s = state_.get(), t] { s->work(t); });
 }
@@ -134,6 +148,32 @@ int64_t ThreadPool::take(int64_t n, int64_t most, int64_t least, int64_t& end) {
     end = std::min(n, begin + std::max(least, std::min(most, fair)));
   } while (begin < n && !state_->counter.compare_exchange_weak(begin, end, std::memory_order_relaxed));
   return begin;
+}
+
+void ThreadPool::reset_parts(int64_t n) {
+  const int64_t threads = size();
+  for (int64_t t = 0; t < threads; ++t)
+    state_->parts[std::size_t(t)].word.store(Part::of(n * t / threads, n * (t + 1) / threads), std::memory_order_relaxed);
+}
+bool ThreadPool::take_of_parts(int thread, int64_t most, int64_t& begin, int64_t& end) {
+  std::atomic<uint64_t>& mine = state_->parts[std::size_t(thread)].word;
+  for (;;) {
+    uint64_t word = mine.load(std::memory_order_relaxed);
+    while (Part::left(word) > 0) {
+      begin = Part::begin(word), end = begin + std::clamp<int64_t>(Part::left(word) / 4, 1, most);
+      if (mine.compare_exchange_weak(word, Part::of(end, Part::end(word)), std::memory_order_relaxed)) return true;
+    }
+    Part* richest = nullptr;
+    uint64_t its = 0;
+    for (Part& part : state_->parts) {
+      const uint64_t now = part.word.load(std::memory_order_relaxed);
+      if (Part::left(now) > Part::left(its)) richest = &part, its = now;
+    }
+    if (richest == nullptr) return false;
+    const int64_t middle = Part::begin(its) + Part::left(its) / 2;  // its owner goes on in front of it
+    if (richest->word.compare_exchange_strong(its, Part::of(Part::begin(its), middle), std::memory_order_relaxed))
+      mine.store(Part::of(middle, Part::end(its)), std::memory_order_relaxed);
+  }
 }
 
 ThreadPool::Awake::Awake(ThreadPool& pool) : pool_(pool) {

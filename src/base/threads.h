@@ -62,6 +62,18 @@ class ThreadPool {
     share(n, grain, grain, f);
   }
 
+  // As share, but each thread goes through a part of its own from the front, so that it reads one run of memory; who has
+  // none left takes the back half of the most that another has. `most` at once, less towards the end.
+  template <class F>
+  void share_parts(int64_t n, int64_t most, F&& f) {
+    if (n <= 0) return;
+    if (size() == 1 || n == 1) return f(int64_t{0}, n, 0);
+    reset_parts(n);
+    run([&](int thread) {
+      for (int64_t begin, end; take_of_parts(thread, most, begin, end);) f(begin, end, thread);
+    });
+  }
+
   // While one lives, workers spin between two regions (0.2 us a fork-join); without any they sleep (40 us to wake).
   class Awake {
    public:
@@ -78,6 +90,8 @@ class ThreadPool {
   void run_erased(void (*f)(void*, int), void* context);
   void reset_counter();
   int64_t take(int64_t n, int64_t most, int64_t least, int64_t& end);
+  void reset_parts(int64_t n);
+  bool take_of_parts(int thread, int64_t most, int64_t& begin, int64_t& end);
 
   struct State;
   std::unique_ptr<State> state_;

@@ -26,6 +26,12 @@ Profile::Arithmetic most(const Profile& profile) {
 
 }  // namespace
 
+double Measurement::step_seconds(double share) const {
+  std::vector<double> sorted = steps;
+  std::sort(sorted.begin(), sorted.end());
+  return sorted.empty() ? 0 : sorted[std::size_t(share * double(sorted.size() - 1))];
+}
+
 Result<double> Bench::warm_up() {
   // A mixture's first token meets few experts: so many bring in the others, but one in e^8.
   const int64_t of = std::max<int64_t>(1, config().num_experts_per_tok);
@@ -122,7 +128,8 @@ Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m, const 
   direct_.pool->profile(m.profile ? &*m.profile : nullptr);
   const Clock::time_point start = Clock::now();
   const bool whole = direct_.model->forward(*direct_.pool, chunks, out_, nullptr, watch);
-  m.seconds += since(start);
+  m.steps.push_back(since(start));
+  m.seconds += m.steps.back();
   direct_.pool->profile(nullptr);
   return whole && !Interrupt::requested() ? Status() : stopped();
 }

@@ -28,10 +28,13 @@ struct Measurement {
   int64_t batch, depth;
   int64_t tokens = 0;
   double seconds = 0, bytes = 0, flops = 0;
+  std::vector<double> steps = {};  // the seconds of each
   std::optional<Profile> profile = {};
   Profile::Arithmetic arithmetic = Profile::kF32;  // of most operations: its peak bounds them
   double memory_before = 0, memory_after = 0;  // 10^9 bytes a second that the machine's memory gave
 
+  // What `share` of the steps did not exceed, in seconds.
+  double step_seconds(double share) const;
   double rate() const { return static_cast<double>(tokens) / seconds; }
   double gbs() const { return bytes / seconds / 1e9; }
   double gflops() const { return flops / seconds / 1e9; }

@@ -108,6 +108,7 @@ Json to_json(const Measurement& m, const Peaks& at_start) {
                {"depth", m.depth},
                {"tokens", m.tokens},
                {"seconds", m.seconds},
+               {"step_seconds", {{"p10", m.step_seconds(0.1)}, {"p50", m.step_seconds(0.5)}, {"p90", m.step_seconds(0.9)}}},
                {"tokens_per_second", m.rate()},
                {"arithmetic", name_of(m.arithmetic)},  // of most operations
                {"gb_per_second", m.gbs()},

@@ -37,8 +37,9 @@ constexpr int64_t kSmall = 1 << 15;
 constexpr int64_t kFew = 8;  // tokens
 // Bytes of x in pairs from which on tiles pass over it in spans, which come from afar once for each unit.
 constexpr int64_t kLargeInput = 768 << 10;
-// Bytes of weights that a thread reads in one run when there are few tokens: at most, and at the end of a product.
-constexpr int64_t kRun = 8 << 20, kLastRun = 128 << 10;
+// Bytes of weights that a thread takes at once when there are few tokens. Gate and up take turns in runs of so many where they
+// are not read together.
+constexpr int64_t kRun = 256 << 10, kLongRun = 8 << 20;
 
 // Rows of all products stand in one line, cut into units of rows; no unit crosses a product.
 class Units {
@@ -238,13 +239,26 @@ struct RoundedTask {
   const StripType* type;  // null: panels, or pairs where they have weights
   bool prompt;  // in its own form
   std::size_t input;
-  int64_t m, cols, strip_count, grain;  // tokens, columns, strips, strips of a unit
+  int64_t m, cols, strip_count, grain;  // tokens, columns, strips (or pairs of them), strips of a unit
 };
 
 // Strips of a unit, an even number: at most `most`, and as many units for each thread.
 int64_t even_grain(int64_t strips, int64_t most, int64_t threads) {
   const int64_t rounds = (strips + most * threads - 1) / (most * threads), units = rounds * threads;
   return ((strips + units - 1) / units + 1) / 2 * 2;
+}
+
+// How many strips the second run of memory is ahead of the first, so that they come as near as can be to lying half a page
+// apart: where both stand at the same place of a page, they are read more slowly.
+int64_t turn_of(int64_t strips, int64_t second, int64_t strip_bytes) {
+  constexpr int64_t kPage = 4096;
+  const int64_t most = std::min<int64_t>(8, strips - second);
+  const auto off = [&](int64_t turn) { return std::abs((second + turn) * strip_bytes % kPage - kPage / 2); };
+  int64_t best = 0;
+  for (int64_t turn = 1; turn < most; ++turn) {
+    if (off(turn) < off(best)) best = turn;
+  }
+  return best;
 }
 
 RoundedTask rounded_task(const Product& p) {
@@ -258,8 +272,24 @@ RoundedTask rounded_task(const Product& p) {
   } else {
     t.strips = {p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
     t.type = &strip_type(p.w), t.prompt = differs(p);
+    if (kernels::read_once.two_runs && !t.prompt && p.m <= kFew && !p.up && t.strip_count > 1) {
+      t.strips.second = (t.strip_count + 1) / 2, t.strips.turn = turn_of(t.strip_count, t.strips.second, p.w.strip_bytes);
+      t.strip_count = t.strips.second;
+    }
   }
   return t;
+}
+
+// Where memory goes on behind each task.
+void link(std::vector<RoundedTask>& tasks) {
+  for (std::size_t i = 0; i + 1 < tasks.size(); ++i) {
+    const RoundedTask& after = tasks[i + 1];
+    const std::byte* const first = after.type != nullptr ? after.strips.w : after.pairs.w;
+    const std::byte* const other = after.strips.up != nullptr
+                                       ? after.strips.up
+                                       : first + (after.strips.second + after.strips.turn) * after.strips.strip_bytes;
+    tasks[i].strips.then[0] = first, tasks[i].strips.then[1] = other;
+  }
 }
 
 void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
@@ -281,6 +311,7 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   }
   if (tasks.empty()) return;
   for (const RoundedTask& t : tasks) strips += t.strip_count;
+  link(tasks);
   inputs.round(pool);
 
   // Few tokens: runs of memory as long as the balance allows. Many: as many strips as share a pass over x.
@@ -323,8 +354,9 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
     });
   };
   if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
-  const auto of = [&](int64_t run) { return few ? std::max<int64_t>(1, strips * run / bytes) : 1; };
-  pool.share(units.total(), of(kRun), of(kLastRun), compute);
+  if (!few) return pool.share(units.total(), 1, compute);
+  const int64_t run = kernels::read_once.two_runs ? kRun : kLongRun;
+  pool.share_parts(units.total(), std::max<int64_t>(1, strips * run / bytes), compute);
 }
 
 // Products whose gates and ups, if any, are multiplied together.

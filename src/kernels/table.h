@@ -49,6 +49,11 @@ struct StripTask {
   float* y;
   int64_t ldy;
   const float* bias;
+  // Of so few tokens that w is read once, in two runs of memory: strip i stands for i and second + (i + turn) % (strips -
+  // second), too, as long as i is below strips - second (second 0: for itself; up is the other run). `then`: what is read
+  // after the last strips of both runs; null: not known.
+  int64_t second = 0, turn = 0;
+  const std::byte* then[2] = {nullptr, nullptr};
 };
 struct StripType {
   int bytes = 0;  // of sixteen rows of one block; 0: the type has no such form

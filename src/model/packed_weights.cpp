@@ -13,12 +13,14 @@
 namespace sonde {
 namespace {
 
-constexpr int64_t kPage = 4096;                // each matrix begins at one
+constexpr int64_t kHalfPage = 2048;
 constexpr int64_t kPiece = int64_t{4} << 20;   // packed at once on the way to a file
 constexpr int64_t kAhead = int64_t{64} << 20;  // of the source, asked for before it is needed
 constexpr int64_t kRows = 16;                  // of a strip
 
-int64_t whole_pages(int64_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
+// What a matrix of so many bytes takes: an odd number of half pages, so that neighbours, a gate and its up, which are read
+// together, never stand at the same place of a page. Where they do they are read more slowly.
+int64_t room_for(int64_t bytes) { return ((bytes + kHalfPage - 1) / kHalfPage | 1) * kHalfPage; }
 
 }  // namespace
 
@@ -65,7 +67,7 @@ Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeig
 // The place of the next matrix, which is `stored` in the checkpoint.
 Result<int64_t> PackedWeights::take(const Matrix& w, int64_t bytes, std::span<const std::byte> stored) {
   const int64_t at = bytes_;
-  bytes = whole_pages(bytes);
+  bytes = room_for(bytes);
   if (mode_ != Mode::kCount && bytes > limit_ - at)
     return Error{Code::kCorrupt, "the packed weights are more than was counted", file(),
                  std::to_string(limit_) + " bytes", "", ""};
@@ -93,7 +95,7 @@ Status PackedWeights::fill(const Matrix& w, int64_t at) {
     SONDE_CHECK(pack_rows(*pool_, w, first, count, piece_.data()));
     SONDE_CHECK(put(std::span(piece_).first(std::size_t(size)), at + first / kRows * strip));
   }
-  return fill_page(bytes);
+  return fill_room(bytes);
 }
 
 // Bytes of a matrix, which belong at `at`.
@@ -109,10 +111,10 @@ Status PackedWeights::put(std::span<const std::byte> bytes, int64_t at) {
   return written;
 }
 
-// What follows a matrix of so many bytes up to the next page.
-Status PackedWeights::fill_page(int64_t bytes) {
-  const std::byte zeros[kPage] = {};
-  return mode_ == Mode::kWrite ? put(std::span(zeros).first(std::size_t(whole_pages(bytes) - bytes)), 0) : Status{};
+// What follows a matrix of so many bytes up to the next one.
+Status PackedWeights::fill_room(int64_t bytes) {
+  const std::byte zeros[2 * kHalfPage] = {};
+  return mode_ == Mode::kWrite ? put(std::span(zeros).first(std::size_t(room_for(bytes) - bytes)), 0) : Status{};
 }
 
 Status PackedWeights::add(Matrix& w) {
@@ -146,7 +148,7 @@ Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, bool to_byt
     } else {
       ++made_;
       SONDE_CHECK(put(stored, at));
-      SONDE_CHECK(fill_page(m.bytes()));
+      SONDE_CHECK(fill_room(m.bytes()));
     }
   }
   if (mode_ == Mode::kCount) return m;

@@ -60,7 +60,7 @@ class PackedWeights {
   PackedWeights(Mode mode, std::unique_ptr<CacheFile> file, int threads);
   Result<int64_t> take(const Matrix& w, int64_t bytes, std::span<const std::byte> stored);
   Status put(std::span<const std::byte> bytes, int64_t at);
-  Status fill_page(int64_t bytes);
+  Status fill_room(int64_t bytes);
   Status fill(const Matrix& w, int64_t at);
 
   const Mode mode_;

@@ -48,6 +48,49 @@ TEST(ThreadPool, SplitAndShareCoverEveryItemOnce) {
   }
 }
 
+TEST(ThreadPool, PartsCoverEveryItemOnce) {
+  for (int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    for (int64_t n : {0, 1, 2, 7, 64, 1000}) {
+      for (int64_t most : {1, 3, 64, 2000}) {
+        std::vector<std::atomic<int>> seen(std::size_t(n + 1));
+        pool.share_parts(n, most, [&](int64_t begin, int64_t end, int) {
+          for (int64_t i = begin; i < end; ++i) ++seen[std::size_t(i)];
+        });
+        for (int64_t i = 0; i < n; ++i) ASSERT_EQ(seen[std::size_t(i)], 1) << n << " by " << most;
+        ASSERT_EQ(seen[std::size_t(n)], 0);
+      }
+    }
+  }
+}
+
+// A thread goes through its own half from the front; what the other, which waits, has left is taken from the back.
+TEST(ThreadPool, WhoHasDoneItsPartTakesTheBackOfAnothers) {
+  ThreadPool pool(2);
+  constexpr int64_t kItems = 1000;
+  std::atomic<int64_t> done{0};
+  std::atomic<int> started{0};
+  std::vector<int64_t> begins[2];
+  pool.share_parts(kItems, 10, [&](int64_t begin, int64_t end, int thread) {
+    ASSERT_LE(end - begin, 10);
+    if (begins[thread].empty()) ++started;
+    while (started < 2) std::this_thread::yield();
+    begins[thread].push_back(begin);
+    done += end - begin;
+    // The first piece of thread 1 takes until thread 0 has done all that can be had.
+    if (thread == 1 && begins[1].size() == 1) {
+      while (done < kItems - 1) std::this_thread::yield();
+    }
+  });
+  EXPECT_EQ(done, kItems);
+  ASSERT_FALSE(begins[1].empty());
+  EXPECT_EQ(begins[1].front(), kItems / 2);
+  const auto taken = std::find_if(begins[0].begin(), begins[0].end(), [](int64_t begin) { return begin >= kItems / 2; });
+  EXPECT_TRUE(std::is_sorted(begins[0].begin(), taken));
+  ASSERT_NE(taken, begins[0].end());
+  EXPECT_GE(*taken, kItems * 3 / 4 - 10) << "the back half of what is left";
+}
+
 TEST(ThreadPool, PiecesShrinkTowardsTheEnd) {
   ThreadPool pool(2);
   std::mutex mutex;

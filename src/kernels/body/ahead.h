@@ -35,7 +35,10 @@ SONDE_INLINE void call_lines(Ahead<Runs>& a, int64_t lines) {
     const int64_t run = (p.count + Runs - 1) / Runs;  // rows
     int64_t at = a.at;
     for (; lines > 0 && at < p.end; at += 32) {
-      for (int64_t row = a.row; row < p.count; row += run, --lines) __builtin_prefetch(p.rows[row] + at, 0, Runs > 1 ? 3 : 2);
+      for (int64_t first = 0, i = 0; first < p.count; first += run, ++i, --lines) {
+        const int64_t rows = p.count - first < run ? p.count - first : run, row = a.row + i;
+        __builtin_prefetch(p.rows[first + (row < rows ? row : row % rows)] + at, 0, Runs > 1 ? 3 : 2);
+      }
     }
     a.at = at;
     if (at < p.end) return;

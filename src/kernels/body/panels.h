@@ -57,7 +57,7 @@ void multiply_panels(const PanelTask& task, int64_t begin, int64_t end, std::byt
       int64_t i = 0;
       const auto strips = [&]<int R>() {
         strip_tile<PanelReader, R, T>(out, w + i * bytes, up == nullptr ? nullptr : up + i * bytes, bytes, runs, begin + i, token, x,
-                                      task.m > kStripAlone ? &kNone : nullptr);
+                                      kNone);
         i += R;
       };
       if constexpr (T <= kStripTokens) {

@@ -12,8 +12,12 @@ void round_tiles(const StripInput& in, int64_t begin, int64_t end) {
   }
 }
 
-// The hardware alone follows a strip too late: so many bytes ahead are fetched, more where the products take less time.
-constexpr int64_t ahead(int tokens, bool past_caches) { return tokens <= 2 && past_caches ? 4096 : 3072; }
+// The hardware alone follows a strip too late: so many of its blocks ahead are fetched, some 3 KiB, or 4 where the products take
+// less time.
+constexpr int64_t blocks_ahead(int block_bytes, int tokens, bool past_caches) {
+  const int bytes = tokens <= 2 && past_caches ? 4096 : 3072;
+  return bytes < block_bytes ? 1 : (bytes + block_bytes / 2) / block_bytes;
+}
 
 // What is read once need not push x out of the caches. Where that is slow (on a Xeon with AMX two threads read 12 GB/s so, 32
 // otherwise), it may.
@@ -26,16 +30,22 @@ SONDE_INLINE void fetch_strip(const uint8_t* p, bool past_caches) {
 // for each run of 32 columns, from `offset` bytes after its own strips' first on.
 struct Next { int64_t offset, lines; };
 
-// out[i][t] = row r of strip i, which stands i * apart bytes after w, times token t, over all blocks. next, null: w comes from
-// memory, for this tile alone. One copy for each reader and shape: inlined where it is called it would be three.
+// Where the strips begin that are read from memory after these.
+template <int R>
+struct Then { const uint8_t* strips[R]; };
+
+// out[i][t] = row r of strip i, which stands i * apart bytes after w, times token t, over all blocks. w comes from memory, for
+// this tile alone, and `then` follows; or next says what is fetched. One copy for each reader and shape: inlined where it is
+// called it would be three.
 template <class Reader, int R, int T>
 SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks, const uint8_t* x, const Next* next,
-                                Lanes (&out)[R][T]) {
+                                const Then<R>& then, Lanes (&out)[R][T]) {
   const bool past_caches = read_once.past_caches;
-  const int64_t distance = ahead(T, past_caches);
+  const int64_t ahead = blocks_ahead(Reader::kBytes, T, past_caches);
   const uint8_t* later = next == nullptr ? nullptr : w + next->offset;
   const int64_t lines = next == nullptr ? 0 : next->lines;
   constexpr int kGroups = 8 / Reader::kHalves;  // of a sub-scale
+  constexpr int kLines = Reader::kRunLines;
   Lanes acc[R][T];
   for (int i = 0; i < R; ++i) {
     for (int t = 0; t < T; ++t) acc[i][t] = zero();
@@ -43,14 +53,13 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks,
   for (int64_t b = 0; b < blocks; ++b, w += Reader::kBytes) {
     typename Reader::Block block[R];
     for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * apart);
+    const uint8_t* later_blocks[R];
+    for (int i = 0; next == nullptr && i < R; ++i) {
+      later_blocks[i] = b + ahead < blocks ? w + i * apart + ahead * Reader::kBytes
+                                           : then.strips[i] + (b + ahead - blocks) * Reader::kBytes;
+    }
 #pragma GCC unroll 1
     for (int run = 0; run < Reader::kRuns; ++run, x += run_bytes(T, Reader::kHalves)) {
-      if (next == nullptr) {
-        for (int i = 0; i < R; ++i) {
-          const uint8_t* const here = w + i * apart + run * (Reader::kBytes / Reader::kRuns) + distance;
-          for (int line = 0; line < Reader::kRunLines; ++line) fetch_strip(here + 64 * line, past_caches);
-        }
-      }
       for (int64_t line = 0; line < lines; ++line, later += 64) __builtin_prefetch(later, 0, 2);
       const uint8_t* const scales = x + 32 * T;
 #pragma GCC unroll 2
@@ -64,6 +73,9 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks,
 #pragma GCC unroll 8
         for (int k = 0; k < kGroups; ++k) {
           const int g = h * kGroups + k;
+          for (int line = g * kLines / 8; next == nullptr && line < (g + 1) * kLines / 8; ++line) {
+            for (int i = 0; i < R; ++i) fetch_strip(later_blocks[i] + run * (Reader::kBytes / Reader::kRuns) + 64 * line, past_caches);
+          }
           Quads group[R];
           for (int i = 0; i < R; ++i) group[i] = Reader::group(w + i * apart, run, g);
 #pragma GCC unroll 16
@@ -112,57 +124,80 @@ SONDE_INLINE void silu_mul_strip(Lanes (&gate)[T], const Lanes (&up)[T]) {
 // Strips w (and up, where there is one) and one tile of x, into y. next: as above.
 template <class Reader, int R, int T>
 void strip_tile(const StripTask& task, const uint8_t* w, const uint8_t* up, int64_t strip_bytes, int64_t blocks, int64_t strip,
-                int64_t token, const uint8_t* x, const Next* next) {
-  if (next != nullptr) {  // another core may hold these lines, and a store waits for them
-    for (int t = 0; t < T; ++t) {
-      for (int i = 0; i < R; ++i) __builtin_prefetch(task.y + (token + t) * task.ldy + 16 * (strip + i), 1);
-    }
+                int64_t token, const uint8_t* x, const Next& next) {
+  for (int t = 0; t < T; ++t) {  // another core may hold these lines, and a store waits for them
+    for (int i = 0; i < R; ++i) __builtin_prefetch(task.y + (token + t) * task.ldy + 16 * (strip + i), 1);
   }
   Lanes acc[R][T], ups[R][T];
-  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, next, acc);
-  if (up != nullptr) multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, next, ups);
+  constexpr Then<R> kInCaches{};
+  multiply_strip<Reader, R, T>(w, strip_bytes, blocks, x, &next, kInCaches, acc);
+  if (up != nullptr) multiply_strip<Reader, R, T>(up, strip_bytes, blocks, x, &next, kInCaches, ups);
   for (int i = 0; i < R; ++i) {
     if (up != nullptr) silu_mul_strip(acc[i], ups[i]);
     store_strip(acc[i], task, strip + i, token);
   }
 }
 
+SONDE_INLINE int64_t strip_count(const StripTask& task) { return (task.rows + 15) / 16; }
 SONDE_INLINE const uint8_t* strip_at(const std::byte* w, const StripTask& task, int64_t strip) {
   return reinterpret_cast<const uint8_t*>(w) + strip * task.strip_bytes;
 }
 
-// Strips and the one tile there is, in two runs of memory at once: gate and up, or halves of w. Returns where those begin that
-// are left, one at most.
+SONDE_INLINE int64_t second_of(const StripTask& task, int64_t strip) {
+  return task.second + (strip + task.turn) % (strip_count(task) - task.second);
+}
+// What is read after a strip: `next`, or behind the last one what the caller says.
+SONDE_INLINE const uint8_t* strip_after(const StripTask& task, int64_t strip, int64_t last, int run, const uint8_t* next) {
+  return strip == last && task.then[run] != nullptr ? reinterpret_cast<const uint8_t*>(task.then[run]) : next;
+}
+
+// Strips and the one tile there is, in two runs of memory at once: gate and up, or strips and their seconds.
 template <class Q, int T>
-int64_t multiply_in_two_runs(const StripTask& task, int64_t begin, int64_t end) {
+void multiply_in_two_runs(const StripTask& task, int64_t begin, int64_t end) {
   const bool gated = task.up != nullptr;
-  const int64_t count = gated ? end - begin : (end - begin) / 2;
-  const int64_t apart = gated ? task.up - task.w : count * task.strip_bytes;
-  for (int64_t strip = begin; strip < begin + count; ++strip) {
+  const int64_t last = (gated ? strip_count(task) : task.second) - 1, pairs = gated ? end : strip_count(task) - task.second;
+  const std::byte* const other = gated ? task.up : task.w;
+  const auto beside = [&](int64_t strip) { return gated ? strip : second_of(task, strip); };
+  const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
+  int64_t strip = begin;
+  for (; strip < end && strip < pairs; ++strip) {
+    const uint8_t* const w[2] = {strip_at(task.w, task, strip), strip_at(other, task, beside(strip))};
+    const Then<2> then{strip_after(task, strip, last, 0, strip_at(task.w, task, strip + 1)),
+                       strip_after(task, strip, last, 1, strip_at(other, task, beside(strip + 1)))};
     Lanes sums[2][T];
-    multiply_strip<StripReader<Q>, 2, T>(strip_at(task.w, task, strip), apart, task.blocks,
-                                         reinterpret_cast<const uint8_t*>(task.x), nullptr, sums);
+    multiply_strip<StripReader<Q>, 2, T>(w[0], w[1] - w[0], task.blocks, x, nullptr, then, sums);
     if (gated) silu_mul_strip(sums[0], sums[1]);
-    else store_strip(sums[1], task, strip + count, 0);
+    else store_strip(sums[1], task, beside(strip), 0);
     store_strip(sums[0], task, strip, 0);
   }
-  return begin + (gated ? count : 2 * count);
+  if (strip < end) {  // the middle one of an odd number
+    Lanes sums[1][T];
+    const Then<1> then{strip_after(task, strip, last, 0, strip_at(task.w, task, strip + 1))};
+    multiply_strip<StripReader<Q>, 1, T>(strip_at(task.w, task, strip), 0, task.blocks, x, nullptr, then, sums);
+    store_strip(sums[0], task, strip, 0);
+  }
 }
 
 // The same in one long run after the other: some strips of the gate, then the same of the up.
 template <class Q, int T>
 void multiply_in_one_run(const StripTask& task, int64_t begin, int64_t end) {
   const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
+  const int64_t last = strip_count(task) - 1;
   constexpr int64_t kTogether = T <= 2 ? 128 : 32;  // results in the second-level cache
   Lanes sums[kTogether][1][T], ups[1][T];
   for (int64_t n, strip = begin; strip < end; strip += n) {
     n = end - strip < kTogether ? end - strip : kTogether;
     for (int64_t i = 0; i < n; ++i) {
-      multiply_strip<StripReader<Q>, 1, T>(strip_at(task.w, task, strip + i), 0, task.blocks, x, nullptr, sums[i]);
+      const bool to_up = task.up != nullptr && i == n - 1;
+      const Then<1> then{to_up ? strip_at(task.up, task, strip)
+                               : strip_after(task, strip + i, last, 0, strip_at(task.w, task, strip + i + 1))};
+      multiply_strip<StripReader<Q>, 1, T>(strip_at(task.w, task, strip + i), 0, task.blocks, x, nullptr, then, sums[i]);
     }
     for (int64_t i = 0; i < n; ++i) {
       if (task.up != nullptr) {
-        multiply_strip<StripReader<Q>, 1, T>(strip_at(task.up, task, strip + i), 0, task.blocks, x, nullptr, ups);
+        const Then<1> then{i < n - 1 ? strip_at(task.up, task, strip + i + 1)
+                                     : strip_after(task, strip + i, last, 0, strip_at(task.w, task, strip + i + 1))};
+        multiply_strip<StripReader<Q>, 1, T>(strip_at(task.up, task, strip + i), 0, task.blocks, x, nullptr, then, ups);
         silu_mul_strip(sums[i][0], ups[0]);
       }
       store_strip(sums[i][0], task, strip + i, 0);
@@ -170,18 +205,30 @@ void multiply_in_one_run(const StripTask& task, int64_t begin, int64_t end) {
   }
 }
 
+// Calls f(begin, end) for strips and for their seconds, where there are any.
+template <class F>
+SONDE_INLINE void each_run(const StripTask& task, int64_t begin, int64_t end, F&& f) {
+  f(begin, end);
+  if (task.second == 0) return;
+  const int64_t pairs = strip_count(task) - task.second;
+  for (int64_t strip = begin, run; strip < end && strip < pairs; strip += run) {
+    const int64_t first = second_of(task, strip), stop = end < pairs ? end : pairs, behind = strip_count(task) - first;
+    run = stop - strip < behind ? stop - strip : behind;
+    f(first, first + run);
+  }
+}
+
 template <class Q, int T>
 void multiply_once(const StripTask& task, int64_t begin, int64_t end) {
   if constexpr (kStripRuns == 2) {
-    if (read_once.two_runs) begin = multiply_in_two_runs<Q, T>(task, begin, end);
+    if (read_once.two_runs && (task.up != nullptr || task.second > 0)) return multiply_in_two_runs<Q, T>(task, begin, end);
   }
-  multiply_in_one_run<Q, T>(task, begin, end);
+  each_run(task, begin, end, [&](int64_t first, int64_t last) { multiply_in_one_run<Q, T>(task, first, last); });
 }
 
 // Tiles in groups whose bytes stay in the second-level cache while the strips pass.
 template <class Q>
-void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
-  if (task.m <= kStripAlone) return with_count<kStripAlone>(task.m, [&]<int T>() { multiply_once<Q, T>(task, begin, end); });
+void multiply_tile_groups(const StripTask& task, int64_t begin, int64_t end) {
   constexpr int64_t kResident = 384 << 10;
   const int64_t token_bytes = task.blocks * q::StripLayout<Q>::kRuns * run_bytes(1, q::StripLayout<Q>::kHalves);
   const int64_t tiles = tile_count(task.m), fitting = kResident / (token_bytes * kStripTokens);
@@ -201,7 +248,7 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
             const int64_t fetched = 64 * lines * runs * (i - first);
             const Next next{bytes + fetched, fetched < bytes ? lines : 0};
             strip_tile<StripReader<Q>, R, T>(task, place(task.w), task.up == nullptr ? nullptr : place(task.up), task.strip_bytes,
-                                             task.blocks, at, token, x, &next);
+                                             task.blocks, at, token, x, next);
           };
           if constexpr (kStripPair > 1 && 2 * T >= kStripAlone && T <= kStripTokens) {  // tiles of many are no smaller
             if (rows == kStripPair) return tile.template operator()<kStripPair>(strip);
@@ -211,6 +258,12 @@ void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
       }
     }
   }
+}
+
+template <class Q>
+void multiply_strips(const StripTask& task, int64_t begin, int64_t end) {
+  if (task.m <= kStripAlone) return with_count<kStripAlone>(task.m, [&]<int T>() { multiply_once<Q, T>(task, begin, end); });
+  each_run(task, begin, end, [&](int64_t first, int64_t last) { multiply_tile_groups<Q>(task, first, last); });
 }
 
 template <class Q>
