@@ -37,8 +37,8 @@ constexpr int64_t kSmall = 1 << 15;
 constexpr int64_t kFew = 8;  // tokens
 // Bytes of x in pairs from which on tiles pass over it in spans, which come from afar once for each unit.
 constexpr int64_t kLargeInput = 768 << 10;
-// Bytes of weights that a thread takes at once when there are few tokens. Gate and up take turns in runs of so many where they
-// are not read together.
+// Bytes of weights that a thread takes at once when there are few tokens: little, as it goes on where it was; more where gate and
+// up take turns.
 constexpr int64_t kRun = 256 << 10, kLongRun = 8 << 20;
 
 // Rows of all products stand in one line, cut into units of rows; no unit crosses a product.

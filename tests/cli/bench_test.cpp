@@ -22,6 +22,11 @@ TEST(Bench, MeasuresBesideThePeaks) {
     ASSERT_EQ(result["dram_read_gb_per_second"].size(), 2u);  // before and after
     const double memory = result["dram_read_gb_per_second"][0].get<double>() + result["dram_read_gb_per_second"][1].get<double>();
     EXPECT_NEAR(result["of_dram_peak"].get<double>() * memory / 2, result["gb_per_second"].get<double>(), 1e-6 * memory);
+    const Json& steps = result["step_seconds"];
+    EXPECT_GT(steps["p10"], 0);
+    EXPECT_GE(steps["p50"], steps["p10"]);
+    EXPECT_GE(steps["p90"], steps["p50"]);
+    EXPECT_LE(steps["p10"], result["seconds"]);
     EXPECT_FALSE(result.contains("operations"));
     EXPECT_LT(result["gflop_per_second"], 1.1 * j["peaks"]["fma_gflop_per_second"].get<double>());
   }

@@ -99,8 +99,8 @@ TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwo) {
     ~Restore() { kernels::read_once = before; }
   } const restore;
   ThreadPool one(1), two(2);
-  for (const Type* type : packed_types()) {
-    const int64_t cols = 256 + type->block, rows = 77, m = 8;  // an odd number of strips
+  for (const Type* type : packed_types()) for (const int64_t rows : {9, 77, 597}) {  // one strip, five, thirty-eight
+    const int64_t cols = 256 + type->block, m = 8;
     const PackedMatrix w = packed_matrix(one, *type, rows, cols, 5), up = packed_matrix(one, *type, rows, cols, 6);
     const std::vector<float> x = normals(std::size_t(m * cols), 7), bias = normals(std::size_t(rows), 8);
     for (int64_t tokens = 1; tokens <= m; ++tokens) {
@@ -115,7 +115,7 @@ TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwo) {
       }
       for (int i = 0; i < 3; ++i) {
         ASSERT_EQ(std::memcmp(found[0][i].data(), found[1][i].data(), found[0][i].size() * 4), 0)
-            << type->name << ", m " << tokens << ", product " << i;
+            << type->name << ", rows " << rows << ", m " << tokens << ", product " << i;
       }
     }
   }

@@ -194,5 +194,29 @@ INSTANTIATE_TEST_SUITE_P(Files, Packed,
                            return name;
                          });
 
+// Gate and up, which follow one another, are read together: never at the same place of a page.
+TEST(PackedPlaces, NeighboursStandHalfAPageApart) {
+  constexpr int64_t kCols = 96;
+  const std::vector<int64_t> sizes = {16, 1, 32, 48, 21, 85, 16};
+  const auto add_all = [&](PackedWeights& to) {
+    std::vector<const std::byte*> places;
+    for (const int64_t rows : sizes) {
+      const auto fill = [&](float* values) { std::fill_n(values, rows * kCols, 0.5F); };
+      const Result<Matrix> m = to.add_values(rows, kCols, rows % 32 == 0, fill);
+      EXPECT_TRUE(m.ok());
+      if (m.ok()) places.push_back(m->packed ? m->packed : m->data);
+    }
+    return places;
+  };
+  const auto counted = PackedWeights::count();
+  add_all(*counted);
+  const auto packed = PackedWeights::in_memory(*counted, 1);
+  ASSERT_TRUE(packed.ok());
+  const std::vector<const std::byte*> places = add_all(**packed);
+  ASSERT_EQ(places.size(), sizes.size());
+  EXPECT_EQ((*packed)->bytes(), counted->bytes());
+  for (std::size_t i = 1; i < places.size(); ++i) EXPECT_EQ((places[i] - places[i - 1]) % 4096, 2048) << i;
+}
+
 }  // namespace
 }  // namespace sonde::test

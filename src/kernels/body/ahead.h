@@ -5,8 +5,9 @@ namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 // Lines of rows that will be needed, part by part in the order in which they are read: a few are called for in each step of the
-// arithmetic, so that memory works meanwhile. Runs: so many rows of a part, far apart, come at once. An Intel Xeon reads faster
-// so, and more lies in the second-level cache before it is asked for, from where it goes on into the first.
+// arithmetic, so that memory works meanwhile. Runs: so many rows of a part, far apart, come at once, each run a row further on,
+// so that they do not stand at the same place of a page. An Intel Xeon reads faster so, and more lies in the second-level cache
+// before it is asked for, from where it goes on into the first.
 template <int Runs>
 struct Ahead {
   struct Part {

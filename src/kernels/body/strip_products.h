@@ -30,7 +30,7 @@ SONDE_INLINE void fetch_strip(const uint8_t* p, bool past_caches) {
 // for each run of 32 columns, from `offset` bytes after its own strips' first on.
 struct Next { int64_t offset, lines; };
 
-// Where the strips begin that are read from memory after these.
+// Where the strips begin that are read from memory after these: fetching goes on there.
 template <int R>
 struct Then { const uint8_t* strips[R]; };
 
@@ -73,7 +73,7 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks,
 #pragma GCC unroll 8
         for (int k = 0; k < kGroups; ++k) {
           const int g = h * kGroups + k;
-          for (int line = g * kLines / 8; next == nullptr && line < (g + 1) * kLines / 8; ++line) {
+          for (int line = g * kLines / 8; next == nullptr && line < (g + 1) * kLines / 8; ++line) {  // a few at a time
             for (int i = 0; i < R; ++i) fetch_strip(later_blocks[i] + run * (Reader::kBytes / Reader::kRuns) + 64 * line, past_caches);
           }
           Quads group[R];
@@ -151,34 +151,7 @@ SONDE_INLINE const uint8_t* strip_after(const StripTask& task, int64_t strip, in
   return strip == last && task.then[run] != nullptr ? reinterpret_cast<const uint8_t*>(task.then[run]) : next;
 }
 
-// Strips and the one tile there is, in two runs of memory at once: gate and up, or strips and their seconds.
-template <class Q, int T>
-void multiply_in_two_runs(const StripTask& task, int64_t begin, int64_t end) {
-  const bool gated = task.up != nullptr;
-  const int64_t last = (gated ? strip_count(task) : task.second) - 1, pairs = gated ? end : strip_count(task) - task.second;
-  const std::byte* const other = gated ? task.up : task.w;
-  const auto beside = [&](int64_t strip) { return gated ? strip : second_of(task, strip); };
-  const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
-  int64_t strip = begin;
-  for (; strip < end && strip < pairs; ++strip) {
-    const uint8_t* const w[2] = {strip_at(task.w, task, strip), strip_at(other, task, beside(strip))};
-    const Then<2> then{strip_after(task, strip, last, 0, strip_at(task.w, task, strip + 1)),
-                       strip_after(task, strip, last, 1, strip_at(other, task, beside(strip + 1)))};
-    Lanes sums[2][T];
-    multiply_strip<StripReader<Q>, 2, T>(w[0], w[1] - w[0], task.blocks, x, nullptr, then, sums);
-    if (gated) silu_mul_strip(sums[0], sums[1]);
-    else store_strip(sums[1], task, beside(strip), 0);
-    store_strip(sums[0], task, strip, 0);
-  }
-  if (strip < end) {  // the middle one of an odd number
-    Lanes sums[1][T];
-    const Then<1> then{strip_after(task, strip, last, 0, strip_at(task.w, task, strip + 1))};
-    multiply_strip<StripReader<Q>, 1, T>(strip_at(task.w, task, strip), 0, task.blocks, x, nullptr, then, sums);
-    store_strip(sums[0], task, strip, 0);
-  }
-}
-
-// The same in one long run after the other: some strips of the gate, then the same of the up.
+// Strips and the one tile there is, in one long run of memory after the other: some strips of the gate, then the same of the up.
 template <class Q, int T>
 void multiply_in_one_run(const StripTask& task, int64_t begin, int64_t end) {
   const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
@@ -203,6 +176,28 @@ void multiply_in_one_run(const StripTask& task, int64_t begin, int64_t end) {
       store_strip(sums[i][0], task, strip + i, 0);
     }
   }
+}
+
+// The same in two runs at once: gate and up, or strips and their seconds.
+template <class Q, int T>
+void multiply_in_two_runs(const StripTask& task, int64_t begin, int64_t end) {
+  const bool gated = task.up != nullptr;
+  const int64_t last = (gated ? strip_count(task) : task.second) - 1, pairs = gated ? end : strip_count(task) - task.second;
+  const std::byte* const other = gated ? task.up : task.w;
+  const auto beside = [&](int64_t strip) { return gated ? strip : second_of(task, strip); };
+  const uint8_t* const x = reinterpret_cast<const uint8_t*>(task.x);
+  int64_t strip = begin;
+  for (; strip < end && strip < pairs; ++strip) {
+    const uint8_t* const w[2] = {strip_at(task.w, task, strip), strip_at(other, task, beside(strip))};
+    const Then<2> then{strip_after(task, strip, last, 0, strip_at(task.w, task, strip + 1)),
+                       strip_after(task, strip, last, 1, strip_at(other, task, beside(strip + 1)))};
+    Lanes sums[2][T];
+    multiply_strip<StripReader<Q>, 2, T>(w[0], w[1] - w[0], task.blocks, x, nullptr, then, sums);
+    if (gated) silu_mul_strip(sums[0], sums[1]);
+    else store_strip(sums[1], task, beside(strip), 0);
+    store_strip(sums[0], task, strip, 0);
+  }
+  if (strip < end) multiply_in_one_run<Q, T>(task, strip, end);  // the middle one of an odd number
 }
 
 // Calls f(begin, end) for strips and for their seconds, where there are any.
