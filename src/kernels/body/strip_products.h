@@ -53,7 +53,7 @@ SONDE_APART void multiply_strip(const uint8_t* w, int64_t apart, int64_t blocks,
   for (int64_t b = 0; b < blocks; ++b, w += Reader::kBytes) {
     typename Reader::Block block[R];
     for (int i = 0; i < R; ++i) block[i] = Reader::block(w + i * apart);
-    const uint8_t* later_blocks[R];
+    const uint8_t* later_blocks[R] = {};
     for (int i = 0; next == nullptr && i < R; ++i) {
       later_blocks[i] = b + ahead < blocks ? w + i * apart + ahead * Reader::kBytes
                                            : then.strips[i] + (b + ahead - blocks) * Reader::kBytes;
