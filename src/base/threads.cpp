@@ -56,17 +56,17 @@ bool spin(int64_t bound_ns, Ready&& ready, May&& may) {
 
 }  // namespace
 
-// What a thread has left of its part: [begin, end), in one word. Items below 2^32.
-struct alignas(64) Part {
-  std::atomic<uint64_t> word{0};
-
-  static uint64_t of(int64_t begin, int64_t end) { return uint64_t(begin) << 32 | uint64_t(end); }
-  static int64_t begin(uint64_t word) { return int64_t(word >> 32); }
-  static int64_t end(uint64_t word) { return int64_t(word & UINT32_MAX); }
-  static int64_t left(uint64_t word) { return end(word) - begin(word); }
-};
-
 struct ThreadPool::State {
+  // What a thread has left of its part: [begin, end), in one word.
+  struct alignas(64) Part {
+    std::atomic<uint64_t> word{0};
+
+    static uint64_t of(int64_t begin, int64_t end) { return uint64_t(begin) << 32 | uint64_t(end); }
+    static int64_t begin(uint64_t word) { return int64_t(word >> 32); }
+    static int64_t end(uint64_t word) { return int64_t(word & UINT32_MAX); }
+    static int64_t left(uint64_t word) { return end(word) - begin(word); }
+  };
+
   // Each on its own cache line: workers spin on epoch while others count down remaining.
   alignas(64) std::atomic<uint32_t> epoch{0};
   alignas(64) std::atomic<uint32_t> remaining{0};
@@ -151,11 +151,13 @@ int64_t ThreadPool::take(int64_t n, int64_t most, int64_t least, int64_t& end) {
 }
 
 void ThreadPool::reset_parts(int64_t n) {
+  using Part = State::Part;
   const int64_t threads = size();
   for (int64_t t = 0; t < threads; ++t)
     state_->parts[std::size_t(t)].word.store(Part::of(n * t / threads, n * (t + 1) / threads), std::memory_order_relaxed);
 }
 bool ThreadPool::take_of_parts(int thread, int64_t most, int64_t& begin, int64_t& end) {
+  using Part = State::Part;
   std::atomic<uint64_t>& mine = state_->parts[std::size_t(thread)].word;
   for (;;) {
     uint64_t word = mine.load(std::memory_order_relaxed);

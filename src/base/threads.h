@@ -63,7 +63,7 @@ class ThreadPool {
   }
 
   // As share, but each thread goes through a part of its own from the front, so that it reads one run of memory; who has
-  // none left takes the back half of the most that another has. `most` at once, less towards the end.
+  // none left takes the back half of the most that another has. `most` at once, less towards the end; n < 2^32.
   template <class F>
   void share_parts(int64_t n, int64_t most, F&& f) {
     if (n <= 0) return;

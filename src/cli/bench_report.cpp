@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cli/output.h"
@@ -93,9 +94,9 @@ void print_row(const Measurement& m, const Peaks& at_start) {
   const Peaks peaks = peaks_of(m, at_start);
   const auto [least, most] = std::minmax({m.memory_before, m.memory_after});
   std::string notes;
-  // Where something took the processors away meanwhile.
+  // Where something took the processors away meanwhile. Steps of a prompt differ by what they do.
   const double pace = m.seconds / static_cast<double>(m.steps.size()) / m.step_seconds(0.5);
-  if (m.steps.size() > 8 && pace > 1.02)
+  if (m.what == std::string_view("decode") && m.steps.size() > 8 && pace > 1.02)
     notes += fmt::format("  median step: {:.2f} tokens/s, {:.0f} % of DRAM", m.rate() * pace, 100 * pace * m.gbs() / peaks.dram_read_gbs);
   if (most > 1.1 * least) notes += fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.memory_before, m.memory_after);
   print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} % of {}){}\n", m.what, m.batch, m.depth,

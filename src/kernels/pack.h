@@ -10,8 +10,8 @@
 
 namespace sonde {
 
-// Version of what packed weights are: another one where strip.h or a type's Strip puts other bytes, or other matrices of a
-// model are packed.
+// Version of what packed weights are: another one where strip.h or a type's Strip puts other bytes, other matrices of a model
+// are packed, or they stand elsewhere.
 inline constexpr uint32_t kPackedLayout = 3;
 
 // Bytes of w in the packed form: at most 1.03 times those of its rows, rounded up to sixteen of them. 0: it has none.

@@ -99,7 +99,7 @@ TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwo) {
     ~Restore() { kernels::read_once = before; }
   } const restore;
   ThreadPool one(1), two(2);
-  for (const Type* type : packed_types()) for (const int64_t rows : {9, 77, 597}) {  // one strip, five, thirty-eight
+  for (const Type* type : packed_types()) for (const int64_t rows : {9, 77, 597}) {  // strips: one, five, thirty-eight
     const int64_t cols = 256 + type->block, m = 8;
     const PackedMatrix w = packed_matrix(one, *type, rows, cols, 5), up = packed_matrix(one, *type, rows, cols, 6);
     const std::vector<float> x = normals(std::size_t(m * cols), 7), bias = normals(std::size_t(rows), 8);
