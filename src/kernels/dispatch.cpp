@@ -105,10 +105,17 @@ bool right_pairs(const KernelTable& t) {
 
 }  // namespace
 
-ReadOnce read_once{!cpu_features().few_nontemporal, cpu_features().few_nontemporal};
+ReadOnce read_once{!cpu_features().few_nontemporal, cpu_features().few_nontemporal, cpu_features().few_nontemporal};
 
 const KernelTable& table() { return *current(); }
 void use_table(const KernelTable& table) { current() = &table; }
+
+const StripType* strips_of_one_token() {
+#if defined(__x86_64__)
+  if (read_once.narrow && table().wide) return avx2_table().strips;
+#endif
+  return table().strips;
+}
 
 bool same_products(const KernelTable& a, const KernelTable& b) {
   for (const KernelTable* t : {&a, &b}) {

@@ -110,6 +110,7 @@ constexpr int64_t part_floats(int64_t value_dim) { return kPartHeader + (value_d
 
 struct KernelTable {
   const char* name;
+  bool wide = false;  // registers of 512 bits
   const Unpack* unpack;  // by index in all_types()
   float (*dot)(const float* a, const float* b, int64_t n);
   // Rows [begin, end) of the task; scratch: matmul_scratch(m, cols) floats, aligned.
@@ -150,9 +151,12 @@ struct KernelTable {
 };
 
 // How this processor likes memory that is read once: fetched past the caches; in two runs at once by each thread (an Intel
-// Xeon read 34 GB/s so between products, 30 in one run; a Zen 4 is faster in one). Tests try either; results are the same.
-struct ReadOnce { bool past_caches, two_runs; };
+// Xeon read 34 GB/s so between products, 30 in one run; a Zen 4 is faster in one); through registers of 256 bits where it has
+// wider ones (that Xeon: 3 to 5 % faster). Tests try either; results are the same.
+struct ReadOnce { bool past_caches, two_runs, narrow; };
 extern ReadOnce read_once;
+// The strips that multiply a single token as read_once says: of the table in use, or of a narrower set.
+const StripType* strips_of_one_token();
 
 const KernelTable& portable_table();
 const KernelTable& avx2_table();

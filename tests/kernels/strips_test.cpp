@@ -93,7 +93,7 @@ TEST_P(Strips, AgreeWithReferenceForEveryType) {
 }
 
 // However memory is read, on whichever processor.
-TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwo) {
+TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwoAndByNarrowRegisters) {
   struct Restore {
     const kernels::ReadOnce before = kernels::read_once;
     ~Restore() { kernels::read_once = before; }
@@ -106,7 +106,7 @@ TEST_P(Strips, AreTheSameBitsInOneRunOfMemoryAndInTwo) {
     for (int64_t tokens = 1; tokens <= m; ++tokens) {
       std::vector<float> found[2][3];
       for (const bool runs : {false, true}) {
-        kernels::read_once = {!runs, runs};
+        kernels::read_once = {!runs, runs, runs};
         for (std::vector<float>& y : found[runs]) y.assign(std::size_t(tokens * rows), NAN);
         Product products[] = {{w.view, x.data(), tokens, cols, found[runs][0].data(), rows, bias.data(), {}},
                               {w.view, x.data(), tokens, cols, found[runs][1].data(), rows, nullptr, up.view},

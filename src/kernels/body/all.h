@@ -34,6 +34,9 @@ constexpr Unpack kUnpack[] = {
 #define SONDE_TEXT(x) SONDE_TEXT_(x)
 constexpr KernelTable kTable = {
     .name = SONDE_TEXT(SONDE_ISA),
+#if defined(__AVX512F__)
+    .wide = true,
+#endif
     .unpack = kUnpack,
     .dot = dot,
     .matmul = matmul,
