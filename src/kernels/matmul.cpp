@@ -271,8 +271,8 @@ RoundedTask rounded_task(const Product& p) {
     t.panels = {stored(p.w), stored(p.up), nullptr, p.m, p.y, p.ldy, p.bias};
   } else {
     t.strips = {p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
-    t.type = &strip_type(p.w), t.prompt = differs(p);
-    if (p.m == 1 && !t.prompt) t.type = &kernels::strips_of_one_token()[index_of(p.w.type)];
+    t.prompt = differs(p);
+    t.type = p.m == 1 && !t.prompt ? &kernels::strips_of_one_token()[index_of(p.w.type)] : &strip_type(p.w);
     if (kernels::read_once.two_runs && !t.prompt && p.m <= kFew && !p.up && t.strip_count > 1) {
       t.strips.second = (t.strip_count + 1) / 2, t.strips.turn = turn_of(t.strip_count, t.strips.second, p.w.strip_bytes);
       t.strip_count = t.strips.second;

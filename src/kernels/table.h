@@ -152,7 +152,7 @@ struct KernelTable {
 
 // How this processor likes memory that is read once: fetched past the caches; in two runs at once by each thread (an Intel
 // Xeon read 34 GB/s so between products, 30 in one run; a Zen 4 is faster in one); through registers of 256 bits where it has
-// wider ones (that Xeon: 3 to 5 % faster). Tests try either; results are the same.
+// wider ones (that Xeon: 2 to 5 % faster). Tests try either; results are the same.
 struct ReadOnce { bool past_caches, two_runs, narrow; };
 extern ReadOnce read_once;
 // The strips that multiply a single token as read_once says: of the table in use, or of a narrower set.
