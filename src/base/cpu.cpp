@@ -104,4 +104,11 @@ std::string cpu_name() {
   return list.empty() ? name : name + " (" + list + ")";
 }
 
+std::string cpu_class() {
+  const CpuFeatures& f = cpu_features();
+  if (f.amx_int8 && f.amx_bf16) return "B";
+  if (f.avx512_vnni && f.avx512_bf16) return "C";
+  return f.avx2 && !f.avx512 ? "A" : "";
+}
+
 }  // namespace sonde

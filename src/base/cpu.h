@@ -24,5 +24,8 @@ const CpuFeatures& cpu_features();
 int64_t last_level_cache();
 // "AMD EPYC (AVX-512, VNNI, BF16)": for reports.
 std::string cpu_name();
+// The class of machines that bench/peers.md has figures of: "A" (AVX2 alone), "B" (AMX), "C" (AVX-512 with VNNI and BF16, no AMX);
+// "" for others.
+std::string cpu_class();
 
 }  // namespace sonde

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <string>
 
@@ -60,5 +61,25 @@ void prefer_huge_pages(void* memory, std::size_t bytes) {
 
 int64_t peak_resident() { return kilobytes("/proc/self/status", "VmHWM"); }
 int64_t resident() { return kilobytes("/proc/self/status", "VmRSS"); }
+ResidentParts resident_parts() {
+  return {kilobytes("/proc/self/status", "RssAnon") + kilobytes("/proc/self/status", "RssShmem"),
+          kilobytes("/proc/self/status", "RssFile")};
+}
+
+int64_t resident_of_file(const std::string& path) {
+  std::error_code failed;
+  const std::string name = std::filesystem::canonical(path, failed).string();
+  int64_t bytes = 0;
+  bool inside = false;
+  std::ifstream in("/proc/self/smaps");
+  for (std::string line; std::getline(in, line);) {
+    // "7f00-7f10 r--p 0 fd:00 12  /a/file" opens a mapping, "Rss:   4 kB" is of it.
+    if (const std::size_t first = line.find_first_of(" :"); first != std::string::npos && line[first] == ' ')
+      inside = !name.empty() && line.ends_with(" " + name);
+    else if (inside && line.starts_with("Rss:"))
+      bytes += int64_t(std::strtoll(line.c_str() + 4, nullptr, 10)) * 1024;
+  }
+  return bytes;
+}
 
 }  // namespace sonde

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <string>
 #include <vector>
 
 namespace sonde {
@@ -16,6 +17,13 @@ int64_t memory_available();
 // Peak and present resident set of this process, bytes (VmHWM, VmRSS of /proc/self/status).
 int64_t peak_resident();
 int64_t resident();
+// Of the present set, bytes: pages of this process alone, and of files that it has mapped.
+struct ResidentParts {
+  int64_t own = 0, files = 0;
+};
+ResidentParts resident_parts();
+// Of these, pages of one file (/proc/self/smaps); `path` as it was opened.
+int64_t resident_of_file(const std::string& path);
 
 // Asks for huge pages for memory that is about to be touched; only ever a hint.
 void prefer_huge_pages(void* memory, std::size_t bytes);

@@ -32,6 +32,12 @@ double Measurement::step_seconds(double share) const {
   return sorted.empty() ? 0 : sorted[std::size_t(share * double(sorted.size() - 1))];
 }
 
+Peaks Measurement::peaks() const {
+  const auto mean = [&](double Peaks::*rate) { return (before.*rate + after.*rate) / 2; };
+  return {mean(&Peaks::dram_read_gbs), mean(&Peaks::fma_gflops), mean(&Peaks::int8_gops), mean(&Peaks::bf16_gflops),
+          mean(&Peaks::fork_join_us)};
+}
+
 Result<double> Bench::warm_up() {
   // A mixture's first token meets few experts: so many bring in the others, but one in e^8.
   const int64_t of = std::max<int64_t>(1, config().num_experts_per_tok);
@@ -54,7 +60,7 @@ Result<double> Bench::warm_up() {
   if (!forward(chunk, 0, answers_)) return stopped();
   const double seconds = since(start);
   const std::vector<int32_t> more = random_ids(more_tokens);
-  const SequenceChunk rest{more, 0, pages.all(), options_.run.reproducible, Logits::kNone};
+  const SequenceChunk rest{more, 0, pages.all(), /*absorbed=*/false, Logits::kNone};
   if (!forward(rest, layers, prompts_)) return stopped();
   progress.clear();
   ProgressLine moving("moving the weights into huge pages", 0, "steps");
@@ -65,27 +71,27 @@ Result<double> Bench::warm_up() {
   return seconds;
 }
 
-Result<Measurement> Bench::prefill(int64_t depth) {
+Result<Measurement> Bench::prefill(int64_t depth, bool one_form) {
   Measurement m = start("prefill", 1, depth);
-  m.arithmetic = prompts_;
+  m.one_form = one_form, m.arithmetic = one_form ? answers_ : prompts_;
   SONDE_TRY(const Pages pages, filled(depth + options_.prompt, depth));
   const std::vector<int32_t> ids = random_ids(options_.prompt);
-  ProgressLine progress(fmt::format("prefill at depth {}", depth), options_.prompt, "tokens");
+  ProgressLine progress(fmt::format("prefill at depth {}{}", depth, one_form ? " in one form" : ""), options_.prompt, "tokens");
   do {
     for (int64_t done = 0; done < options_.prompt; done += options_.chunk) {
       const int64_t n = std::min(options_.chunk, options_.prompt - done);
-      const SequenceChunk chunk{std::span(ids).subspan(size_t(done), size_t(n)), depth + done, pages.all(),
-                                options_.run.reproducible,
+      const SequenceChunk chunk{std::span(ids).subspan(size_t(done), size_t(n)), depth + done, pages.all(), one_form,
                                 done + n == options_.prompt ? Logits::kLast : Logits::kNone};
       SONDE_CHECK(step(std::span(&chunk, 1), m, watched(progress, done, n)));
       m.tokens += n;
       m.bytes += survey_.step_bytes(config(), n) + kv_bytes(depth + done);
+      m.flops += attention_flops(n * (depth + done) + n * (n + 1) / 2, one_form);
     }
   } while (m.seconds < kLeastSeconds);
   // The head sees the last token of a prompt alone.
   const double head = static_cast<double>(config().vocab_size) * static_cast<double>(config().hidden_size);
   const double without = static_cast<double>(m.tokens - m.tokens / options_.prompt);
-  m.flops = 2.0 * (static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens) - head * without);
+  m.flops += 2.0 * (static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens) - head * without);
   return m;
 }
 
@@ -108,14 +114,24 @@ Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
       SONDE_CHECK(step(chunks, m, watched(progress, i, 1)));
       m.tokens += batch;
       m.bytes += survey_.step_bytes(config(), batch) + static_cast<double>(batch) * kv_bytes(depth + i);
+      m.flops += attention_flops(batch * (depth + i + 1), true);
     }
   } while (m.seconds < kLeastSeconds);
-  m.flops = 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
+  m.flops += 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
   return m;
 }
 
 double Bench::kv_bytes(int64_t tokens) const {
   return static_cast<double>(config().num_hidden_layers * layout().record * layout().type->bytes * tokens);
+}
+
+double Bench::attention_flops(int64_t seen, bool absorbed) const {
+  const ModelConfig& c = config();
+  int64_t width = 2 * c.head_dim;  // of a query's product with a key, and of a weight's with a value
+  if (c.is_mla()) {
+    width = absorbed ? 2 * c.kv_lora_rank + c.qk_rope_head_dim : c.qk_nope_head_dim + c.qk_rope_head_dim + c.v_head_dim;
+  }
+  return 2.0 * static_cast<double>(c.num_hidden_layers * c.num_attention_heads * width) * static_cast<double>(seen);
 }
 
 Measurement Bench::start(const char* what, int64_t batch, int64_t depth) const {

@@ -10,6 +10,7 @@
 #include "base/random.h"
 #include "cli/direct.h"
 #include "cli/survey.h"
+#include "kernels/peaks.h"
 #include "sonde/engine.h"
 
 namespace sonde {
@@ -26,18 +27,22 @@ struct BenchOptions {
 struct Measurement {
   const char* what;  // "prefill", "decode"
   int64_t batch, depth;
+  bool one_form = false;  // a prompt in the form of answers
+  double of_plain = 0;    // its speed over that of the prompt's own form; 0: not compared
   int64_t tokens = 0;
   double seconds = 0, bytes = 0, flops = 0;
   std::vector<double> steps = {};  // the seconds of each
   std::optional<Profile> profile = {};
   Profile::Arithmetic arithmetic = Profile::kF32;  // of most operations: its peak bounds them
-  double memory_before = 0, memory_after = 0;  // 10^9 bytes a second that the machine's memory gave
+  Peaks before = {}, after = {};               // of the machine, measured right before and right after
 
   // What `share` of the steps did not exceed, in seconds.
   double step_seconds(double share) const;
   double rate() const { return static_cast<double>(tokens) / seconds; }
   double gbs() const { return bytes / seconds / 1e9; }
   double gflops() const { return flops / seconds / 1e9; }
+  // The mean of both.
+  Peaks peaks() const;
 };
 
 class Bench {
@@ -47,7 +52,8 @@ class Bench {
 
   // Brings the weights into memory: the seconds of the first step.
   Result<double> warm_up();
-  Result<Measurement> prefill(int64_t depth);
+  // one_form: in that of answers, as under --reproducible.
+  Result<Measurement> prefill(int64_t depth, bool one_form);
   Result<Measurement> decode(int64_t batch, int64_t depth);
 
   const Survey& tensors() const { return survey_; }
@@ -59,6 +65,8 @@ class Bench {
   KvLayout layout() const { return direct_.model->kv_layout(); }
   // Of the main layers; decode does not read the MTP layer's.
   double kv_bytes(int64_t tokens) const;
+  // Floating-point operations of attention in all layers for rows that see `seen` tokens in all.
+  double attention_flops(int64_t seen, bool absorbed) const;
   Measurement start(const char* what, int64_t batch, int64_t depth) const;
   Status step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch);
   std::vector<int32_t> random_ids(int64_t n);

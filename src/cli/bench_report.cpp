@@ -44,14 +44,15 @@ double waiting_seconds(const Profile& profile) {
   return seconds;
 }
 
+// 10^9 in all, 10^9 a second, share of the peak.
 std::string rate_text(double amount, double seconds, double share) {
-  if (amount == 0 || seconds == 0) return fmt::format(" {:>9} {:>7}", "", "");
-  return fmt::format(" {:>9.2f} ({:>3.0f} %)", amount / seconds / 1e9, 100 * share);
+  if (amount == 0 || seconds == 0) return fmt::format(" {:>10} {:>9} {:>7}", "", "", "");
+  return fmt::format(" {:>10.3f} {:>9.2f} ({:>3.0f} %)", amount / 1e9, amount / seconds / 1e9, 100 * share);
 }
 
 void print_operations(const Measurement& m, const Peaks& peaks) {
-  print(fmt::format("    {:<26} {:>8} {:>10} {:>6} {:>10} {:>9} {:>7} {:>9} {:>7}\n", "operation", "calls", "ms",
-                    "share", "waiting ms", "GB/s", "of peak", "Gop/s", "of peak"));
+  print(fmt::format("    {:<26} {:>8} {:>10} {:>6} {:>10} {:>10} {:>9} {:>7} {:>10} {:>9} {:>7}\n", "operation", "calls", "ms",
+                    "share", "waiting ms", "GB", "GB/s", "of peak", "Gop", "Gop/s", "of peak"));
   for (const Profile::Operation& o : sorted_operations(m)) {
     const double seconds = seconds_of(o.ns);
     std::string line = fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.1f} % {:>10.2f}", o.name, o.calls, 1e3 * seconds,
@@ -63,13 +64,6 @@ void print_operations(const Measurement& m, const Peaks& peaks) {
   }
   print(fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.0f} % {:>10.2f}\n\n", "all", "", 1e3 * m.seconds, 100.0,
                     1e3 * waiting_seconds(*m.profile)));
-}
-
-// Memory as it was measured before and after m, on average.
-Peaks peaks_of(const Measurement& m, const Peaks& at_start) {
-  Peaks peaks = at_start;
-  peaks.dram_read_gbs = (m.memory_before + m.memory_after) / 2;
-  return peaks;
 }
 
 }  // namespace
@@ -90,15 +84,17 @@ void print_heading() {
   flush();
 }
 
-void print_row(const Measurement& m, const Peaks& at_start) {
-  const Peaks peaks = peaks_of(m, at_start);
-  const auto [least, most] = std::minmax({m.memory_before, m.memory_after});
+void print_row(const Measurement& m) {
+  const Peaks peaks = m.peaks();
+  const auto [least, most] = std::minmax({m.before.dram_read_gbs, m.after.dram_read_gbs});
   std::string notes;
   // Where something took the processors away meanwhile. Steps of a prompt differ by what they do.
   const double pace = m.seconds / static_cast<double>(m.steps.size()) / m.step_seconds(0.5);
   if (m.what == std::string_view("decode") && m.steps.size() > 8 && pace > 1.02)
     notes += fmt::format("  median step: {:.2f} tokens/s, {:.0f} % of DRAM", m.rate() * pace, 100 * pace * m.gbs() / peaks.dram_read_gbs);
-  if (most > 1.1 * least) notes += fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.memory_before, m.memory_after);
+  if (most > 1.1 * least)
+    notes += fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.before.dram_read_gbs, m.after.dram_read_gbs);
+  if (m.of_plain > 0) notes += fmt::format("  --reproducible: {:.0f} % of the speed above", 100 * m.of_plain);
   print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} % of {}){}\n", m.what, m.batch, m.depth,
                     m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
                     100 * m.gflops() / peak_of(peaks, m.arithmetic), name_of(m.arithmetic), notes));
@@ -106,11 +102,12 @@ void print_row(const Measurement& m, const Peaks& at_start) {
   flush();
 }
 
-Json to_json(const Measurement& m, const Peaks& at_start) {
-  const Peaks peaks = peaks_of(m, at_start);
+Json to_json(const Measurement& m) {
+  const Peaks peaks = m.peaks();
   Json json = {{"what", m.what},
                {"batch", m.batch},
                {"depth", m.depth},
+               {"reproducible", m.one_form},
                {"tokens", m.tokens},
                {"seconds", m.seconds},
                {"step_seconds", {{"p10", m.step_seconds(0.1)}, {"p50", m.step_seconds(0.5)}, {"p90", m.step_seconds(0.9)}}},
@@ -118,11 +115,12 @@ Json to_json(const Measurement& m, const Peaks& at_start) {
                {"arithmetic", name_of(m.arithmetic)},  // of most operations
                {"gb_per_second", m.gbs()},
                {"gflop_per_second", m.gflops()},
-               {"dram_read_gb_per_second", {m.memory_before, m.memory_after}},
+               {"dram_read_gb_per_second", {m.before.dram_read_gbs, m.after.dram_read_gbs}},
                {"of_dram_peak", m.gbs() / peaks.dram_read_gbs},
                {"of_fma_peak", m.gflops() / peaks.fma_gflops},
                {"of_int8_peak", m.gflops() / peaks.int8_gops}};
   if (peaks.bf16_gflops > 0) json["of_bf16_peak"] = m.gflops() / peaks.bf16_gflops;
+  if (m.of_plain > 0) json["of_plain_speed"] = m.of_plain;
   if (!m.profile) return json;
   json["waiting_seconds"] = waiting_seconds(*m.profile);
   for (const Profile::Operation& o : sorted_operations(m)) {

@@ -9,11 +9,11 @@
 
 namespace sonde {
 
-// Shares of memory's peak are of what it gave before and after the measurement, on average.
+// Shares are of what the machine gave right before and right after the measurement, on average.
 void print_heading();
-void print_row(const Measurement& m, const Peaks& at_start);
+void print_row(const Measurement& m);
 double peak_of(const Peaks& peaks, Profile::Arithmetic arithmetic);  // 10^9 operations a second
 std::string_view name_of(Profile::Arithmetic arithmetic);            // "fp32", "bf16", "int8"
-nlohmann::ordered_json to_json(const Measurement& m, const Peaks& at_start);
+nlohmann::ordered_json to_json(const Measurement& m);
 
 }  // namespace sonde

@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kProbeSeconds = 2, kMemorySeconds = 0.2;
+constexpr double kProbeSeconds = 2, kAgainSeconds = 0.4;  // at the start; after each measurement
 
 // VmHWM without what probes take: it is started afresh after each (proc(5), clear_refs); where that is not allowed, their
 // buffer counts.
@@ -58,7 +58,8 @@ Result<int> bench(const BenchOptions& options) {
 
   const ModelConfig& config = direct.model->config();
   if (!options.json) {
-    print(fmt::format("machine   {}, {} threads, {} kernels\n", cpu_name(), direct.pool->size(), kernel_set()));
+    const std::string kind = cpu_class().empty() ? "" : ", class " + cpu_class();
+    print(fmt::format("machine   {}{}, {} threads, {} kernels\n", cpu_name(), kind, direct.pool->size(), kernel_set()));
     const std::string pairs = peaks.bf16_gflops > 0 ? fmt::format(", {:.0f} GFLOP/s BF16 dot", peaks.bf16_gflops) : "";
     const std::string join = peaks.fork_join_us > 0 ? fmt::format(", fork-join {:.2f} us", peaks.fork_join_us) : "";
     print(fmt::format("peaks     {:.1f} GB/s read, {:.0f} GFLOP/s FP32 FMA{}, {:.0f} Gop/s int8 dot{}\n",
@@ -71,14 +72,14 @@ Result<int> bench(const BenchOptions& options) {
     print_heading();
   }
   Json results = Json::array(), skipped = Json::array();
-  double memory = peaks.dram_read_gbs;
+  Peaks last = peaks;
   const auto add = [&](Measurement m) {
-    m.memory_before = memory;
-    m.memory_after = memory = resident.without([&] { return measure_memory(*direct.pool, kMemorySeconds); });
+    m.before = last;
+    m.after = last = resident.without([&] { return measure_peaks(*direct.pool, kAgainSeconds); });
     if (options.json)
-      results.push_back(to_json(m, peaks));
+      results.push_back(to_json(m));
     else
-      print_row(m, peaks);
+      print_row(m);
   };
   for (const int64_t depth : options.depths) {
     if (const int64_t need = depth + std::max(options.prompt, options.tokens);
@@ -89,8 +90,13 @@ Result<int> bench(const BenchOptions& options) {
       continue;
     }
     if (options.prompt > 0) {
-      SONDE_TRY(const Measurement m, bench.prefill(depth));
-      add(m);
+      SONDE_TRY(const Measurement plain, bench.prefill(depth, /*one_form=*/false));
+      add(plain);
+      if (options.run.reproducible) {  // and what that costs
+        SONDE_TRY(Measurement m, bench.prefill(depth, /*one_form=*/true));
+        m.of_plain = m.rate() / plain.rate();
+        add(m);
+      }
     }
     for (const int64_t batch : options.batches) {
       if (options.tokens == 0) continue;
@@ -98,10 +104,14 @@ Result<int> bench(const BenchOptions& options) {
       add(m);
     }
   }
+  // Now: the weights have come in, and caches are gone.
+  const ResidentParts parts = resident_parts();
+  int64_t source = 0;
+  for (const Checkpoint::WeightFile& file : direct.checkpoint->weight_files()) source += resident_of_file(file.path);
   if (options.json) {
     print_line({{"path", path},
                 {"model_type", config.model_type},
-                {"machine", {{"cpu", cpu_name()}, {"kernels", kernel_set()}, {"threads", direct.pool->size()}}},
+                {"machine", {{"cpu", cpu_name()}, {"class", cpu_class()}, {"kernels", kernel_set()}, {"threads", direct.pool->size()}}},
                 {"peaks",
                  {{"dram_read_gb_per_second", peaks.dram_read_gbs},
                   {"fma_gflop_per_second", peaks.fma_gflops},
@@ -112,6 +122,8 @@ Result<int> bench(const BenchOptions& options) {
                 {"load_seconds", load_seconds},
                 {"first_token_seconds", first_seconds},
                 {"peak_memory_bytes", resident.bytes()},
+                {"memory", {{"own", parts.own}, {"of_model_files", source}, {"of_other_files", parts.files - source}}},
+                {"packed_bytes", direct.model->packed().bytes},
                 {"bytes_per_token", bench.tensors().work.bytes},
                 {"weights_per_token", bench.tensors().work.weights},
                 {"kv_bytes_per_token",
@@ -119,7 +131,10 @@ Result<int> bench(const BenchOptions& options) {
                 {"results", results},
                 {"skipped_depths", skipped}});
   } else {
-    print(fmt::format("\npeak memory {}\n", bytes_text(static_cast<double>(resident.bytes()))));
+    const auto text = [](int64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
+    print(fmt::format("\nmemory    {} at most; now {} of its own, {} mapped of the model's files, {} of others; packed weights {}\n",
+                      text(resident.bytes()), text(parts.own), text(source), text(parts.files - source),
+                      text(direct.model->packed().bytes)));
   }
   return kOk;
 }

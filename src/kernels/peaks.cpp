@@ -54,8 +54,7 @@ double sum_of_best_rates(ThreadPool& pool, double seconds, F&& work) {
   return sum;
 }
 
-}  // namespace
-
+// Peaks::dram_read_gbs.
 double measure_memory(ThreadPool& pool, double seconds) {
   const kernels::KernelTable& widest = kernels::table();
   const ThreadPool::Awake awake(pool);
@@ -80,6 +79,8 @@ double measure_memory(ThreadPool& pool, double seconds) {
   std::nth_element(rates.begin(), tenth, rates.end(), std::greater<>());
   return *tenth;
 }
+
+}  // namespace
 
 Peaks measure_peaks(ThreadPool& pool, double seconds) {
   const kernels::KernelTable& widest = kernels::table();

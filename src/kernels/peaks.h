@@ -13,9 +13,7 @@ struct Peaks {
   double fork_join_us = 0;   // of the pool with nothing to do: how far apart its processors are; 0: one thread
 };
 
-// Takes about `seconds` in all, with all threads of the pool.
+// Takes about `seconds` in all, with all threads of the pool, half of it for memory.
 Peaks measure_peaks(ThreadPool& pool, double seconds);
-// Peaks::dram_read_gbs alone: on a shared machine it may change from minute to minute.
-double measure_memory(ThreadPool& pool, double seconds);
 
 }  // namespace sonde

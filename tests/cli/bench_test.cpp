@@ -1,4 +1,5 @@
 // sonde bench: speeds beside the peaks, and where the time goes.
+#include <fstream>
 #include <map>
 
 #include "cli/program.h"
@@ -31,8 +32,39 @@ TEST(Bench, MeasuresBesideThePeaks) {
     EXPECT_LT(result["gflop_per_second"], 1.1 * j["peaks"]["fma_gflop_per_second"].get<double>());
   }
   EXPECT_EQ(j["arithmetic"], "fp32");  // so small a file takes the exact path
-  EXPECT_GT(j["peak_memory_bytes"], 0);
+  const Json& memory = j["memory"];
+  for (const char* part : {"own", "of_model_files", "of_other_files"}) EXPECT_GT(memory[part], 0) << part;
+  const int64_t now = memory["own"].get<int64_t>() + memory["of_model_files"].get<int64_t>() + memory["of_other_files"].get<int64_t>();
+  EXPECT_LE(now, 1.02 * j["peak_memory_bytes"].get<double>());  // the system counts pages in batches
+  EXPECT_EQ(j["packed_bytes"], 0);
   EXPECT_EQ(j["peaks"]["fork_join_us"] > 0, j["machine"]["threads"] > 1);
+}
+
+TEST(Bench, SaysWhatReproducibleCosts) {
+  const Ran ran = run({"bench", mini(), "-p", "96", "-n", "2", "--reproducible", "--fast", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json results = ran.json()["results"];
+  ASSERT_EQ(results.size(), 3u);  // prefill in both forms, decode
+  EXPECT_EQ(results[0]["reproducible"], false);
+  EXPECT_EQ(results[1]["reproducible"], true);
+  EXPECT_FALSE(results[0].contains("of_plain_speed"));
+  EXPECT_NEAR(results[1]["of_plain_speed"].get<double>(),
+              results[1]["tokens_per_second"].get<double>() / results[0]["tokens_per_second"].get<double>(), 1e-9);
+}
+
+// Products of queries with keys and of weights with values count, beside the weights' own.
+TEST(Bench, CountsTheOperationsOfAttention) {
+  double flops[2];
+  for (const int depth : {0, 320}) {
+    const Ran ran = run({"bench", mini(), "-p", "0", "-n", "4", "--depth", std::to_string(depth), "--json"});
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const Json result = ran.json()["results"][0];
+    flops[depth > 0] = 1e9 * result["gflop_per_second"].get<double>() * result["seconds"].get<double>() / result["tokens"].get<double>();
+  }
+  const Json config = Json::parse(std::ifstream(mini() + "/config.json"));
+  const auto of = [&](const char* key) { return config[key].get<double>(); };
+  const double width = 2 * of("kv_lora_rank") + of("qk_rope_head_dim");
+  EXPECT_NEAR(flops[1] - flops[0], 2 * 320 * of("num_hidden_layers") * of("num_attention_heads") * width, 1e-6 * flops[1]);
 }
 
 // Bytes of the mini model's matrices whose names end so, the MTP layer's left out, times `share`.
