@@ -111,12 +111,9 @@ void DraftAccount::judge(double plain) {
   ++trial_;
 }
 
-std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers) {
-  struct More {
-    double gain;
-    std::size_t offer, place;
-  };
-  std::vector<More> more;
+std::span<const int64_t> DraftChoice::best(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers) {
+  std::vector<More>& more = more_;
+  more.clear();
   for (std::size_t i = 0; i < offers.size(); ++i)
     for (double gain : offers[i].gains) more.push_back({gain, i, more.size()});
   std::sort(more.begin(), more.end(), [](const More& a, const More& b) { return a.gain > b.gain || (a.gain == b.gain && a.place < b.place); });
@@ -130,9 +127,9 @@ std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::s
     const double rate = tokens / (times.expect(answers + static_cast<int64_t>(i) + 1) + cost);
     if (rate > best) best = rate, taken = i + 1;
   }
-  std::vector<int64_t> drafts(offers.size(), 0);
-  for (std::size_t i = 0; i < taken; ++i) ++drafts[more[i].offer];
-  return drafts;
+  drafts_.assign(offers.size(), 0);
+  for (std::size_t i = 0; i < taken; ++i) ++drafts_[more[i].offer];
+  return drafts_;
 }
 
 }  // namespace sonde

@@ -94,8 +94,19 @@ struct DraftOffer {
   std::vector<double> gains;
   double seconds = 0;  // that one draft costs beside the step
 };
-// Drafts for each offer that give the most tokens a second, kMostDrafts in all; `answers` rows are computed without
-// any.
-std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers);
+class DraftChoice {
+ public:
+  // Drafts for each offer that give the most tokens a second, kMostDrafts in all; `answers` rows are computed without
+  // any. Valid until the next call, which uses their memory again.
+  std::span<const int64_t> best(const StepTimes& times, int64_t answers, std::span<const DraftOffer> offers);
+
+ private:
+  struct More {
+    double gain;
+    std::size_t offer, place;
+  };
+  std::vector<More> more_;
+  std::vector<int64_t> drafts_;
+};
 
 }  // namespace sonde

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "engine/lookup.h"
-
 namespace sonde {
 namespace {
 
@@ -14,13 +12,6 @@ constexpr int64_t kFillRows = 32;    // records of the MTP layer are written so 
 constexpr double kAnswerMemory = 8;  // drafts that an answer's own chances look back on
 
 }  // namespace
-
-struct Drafter::Candidate {
-  Scheduler::Work* work;
-  DraftSource source;
-  std::vector<int32_t> match;  // of prompt lookup
-  DraftOffer offer;
-};
 
 Drafter::Drafter(Model& model, ThreadPool& threads, int option)
     : model_(model),
@@ -49,61 +40,56 @@ void Drafter::propose(std::vector<Scheduler::Work>& works, Scheduler& scheduler)
   const bool automatic = option_ < 0;
   if (automatic && (!answers_only_ || answering.size() > kFewAnswers || !times_.fresh(answers))) return;
 
-  std::vector<Candidate> candidates;
-  for (auto* work : answering) candidates.push_back(choose(*work, answers));
-  std::vector<DraftOffer> offers;
-  for (const Candidate& c : candidates) offers.push_back(c.offer);
-  std::vector<int64_t> counts;
-  if (automatic) {
-    counts = best_drafts(times_, answers, offers);
-  } else {
-    for (const DraftOffer& o : offers) counts.push_back(static_cast<int64_t>(o.gains.size()));
+  const std::size_t count = answering.size();
+  if (candidates_.size() < count) candidates_.resize(count), offers_.resize(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    candidates_[i].work = answering[i];
+    choose(candidates_[i], offers_[i], answers);
   }
-  for (std::size_t i = 0; i < candidates.size(); ++i) {
-    Candidate& c = candidates[i];
+  const auto offers = std::span<const DraftOffer>(offers_).first(count);
+  const std::span<const int64_t> best = automatic ? choice_.best(times_, answers, offers) : std::span<const int64_t>();
+  for (std::size_t i = 0; i < count; ++i) {
+    Candidate& c = candidates_[i];
     Sequence& s = *c.work->sequence;
-    const int64_t count = scheduler.widen(*c.work, counts[i]);
-    if (count == 0) continue;
-    if (c.source == DraftSource::kMtp) {
-      c.match = draft_mtp(s, count);
-    } else {
-      c.match.resize(static_cast<std::size_t>(count));
-    }
+    const int64_t drafts = scheduler.widen(*c.work, automatic ? best[i] : static_cast<int64_t>(offers[i].gains.size()));
+    if (drafts == 0) continue;
     s.drafting.source = c.source;
     s.drafting.ahead = {s.tokens.back()};
-    s.drafting.ahead.insert(s.drafting.ahead.end(), c.match.begin(), c.match.end());
-    s.answer->usage.drafted_tokens += count;
-    drafted_ += count;
+    if (c.source == DraftSource::kMtp) {
+      draft_mtp(s, drafts);
+    } else {
+      s.drafting.ahead.insert(s.drafting.ahead.end(), c.match.next.begin(), c.match.next.begin() + drafts);
+    }
+    s.answer->usage.drafted_tokens += drafts;
+    drafted_ += drafts;
   }
 }
 
-Drafter::Candidate Drafter::choose(Scheduler::Work& work, int64_t answers) {
-  Sequence& s = *work.sequence;
+void Drafter::choose(Candidate& candidate, DraftOffer& offer, int64_t answers) {
+  Sequence& s = *candidate.work->sequence;
   if (!s.drafting.acceptance) {
     s.drafting.acceptance = overall_;
     s.drafting.acceptance->remember(kAnswerMemory);
   }
   s.drafting.acceptance->step();
   const int64_t most = std::min(option_ < 0 ? kMostDrafts : int64_t{option_}, s.answer->room() - 1);
-  Candidate best{&work, DraftSource::kMtp, {}, {}};
-  if (most < 1) return best;
-  if (uses_mtp(s)) best.offer = offer(s, DraftSource::kMtp, std::min(most, kMostMtp));
-  if (option_ < 0 && !text_account_.open()) return best;
-  Match match = look_up(s.tokens, most);
-  if (match.length == 0) return best;
-  const DraftSource source = match_source(match.length);
-  DraftOffer lookup = offer(s, source, most);
-  if (worth(lookup, answers) > worth(best.offer, answers))
-    best = {&work, source, std::move(match.next), std::move(lookup)};
-  return best;
+  candidate.source = DraftSource::kMtp;
+  make_offer(s, DraftSource::kMtp, most > 0 && uses_mtp(s) ? std::min(most, kMostMtp) : 0, offer);
+  if (most < 1 || (option_ < 0 && !text_account_.open())) return;
+  look_up(s.tokens, most, candidate.match);
+  if (candidate.match.length == 0) return;
+  const DraftSource source = match_source(candidate.match.length);
+  make_offer(s, source, most, lookup_);
+  if (worth(lookup_, answers) <= worth(offer, answers)) return;
+  candidate.source = source;
+  std::swap(offer, lookup_);
 }
 
-DraftOffer Drafter::offer(const Sequence& s, DraftSource source, int64_t most) const {
-  DraftOffer made;
-  made.seconds = source == DraftSource::kMtp && mtp_seconds_.settled() ? mtp_seconds_.seconds() : 0;
+void Drafter::make_offer(const Sequence& s, DraftSource source, int64_t most, DraftOffer& offer) const {
+  offer.seconds = source == DraftSource::kMtp && mtp_seconds_.settled() ? mtp_seconds_.seconds() : 0;
+  offer.gains.clear();
   double all = 1;
-  for (int64_t i = 0; i < most; ++i) made.gains.push_back(all *= s.drafting.acceptance->chance(source, i));
-  return made;
+  for (int64_t i = 0; i < most; ++i) offer.gains.push_back(all *= s.drafting.acceptance->chance(source, i));
 }
 
 // Tokens a second if this were the only answer that drafts; where the number is given, tokens.
@@ -119,24 +105,25 @@ double Drafter::worth(const DraftOffer& offer, int64_t answers) const {
   return best;
 }
 
-std::vector<int32_t> Drafter::draft_mtp(Sequence& s, int64_t count) {
+// Appends to the sequence's `ahead`, which holds the token before.
+void Drafter::draft_mtp(Sequence& s, int64_t count) {
   const auto start = Clock::now();
+  std::vector<int32_t>& ahead = s.drafting.ahead;
   fill(s, s.computed - s.drafting.filled, /*absorbed=*/true, Logits::kLast);
-  std::vector<int32_t> ids = {argmax(result_.logits)};
-  while (static_cast<int64_t>(ids.size()) < count) {
+  ahead.push_back(argmax(result_.logits));
+  while (static_cast<int64_t>(ahead.size()) <= count) {
     // The layer's own state in place of the model's; the records it leaves are written again when the token is sure.
     std::swap(state_, result_.final);
-    const SequenceChunk chunk{.tokens = std::span(ids).last(1),
-                              .start = s.computed - 1 + static_cast<int64_t>(ids.size()),
+    const SequenceChunk chunk{.tokens = std::span(ahead).last(1),
+                              .start = s.computed - 2 + static_cast<int64_t>(ahead.size()),
                               .pages = s.addresses,
                               .absorbed = true};
     model_.forward_mtp(threads_, chunk, state_, result_);
-    ids.push_back(argmax(result_.logits));
+    ahead.push_back(argmax(result_.logits));
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   mtp_seconds_.add(seconds / static_cast<double>(count));
   mtp_account_.add(0, std::min(seconds, 2 * mtp_seconds_.seconds() * static_cast<double>(count)));
-  return ids;
 }
 
 // The MTP layer's records of the next `rows` positions.

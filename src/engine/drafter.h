@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "engine/draft_costs.h"
+#include "engine/lookup.h"
 #include "engine/scheduler.h"
 
 namespace sonde {
@@ -44,11 +45,16 @@ class Drafter {
   int64_t accepted() const { return accepted_; }
 
  private:
-  struct Candidate;
-  Candidate choose(Scheduler::Work& work, int64_t answers);
-  DraftOffer offer(const Sequence& sequence, DraftSource source, int64_t most) const;
+  // What an answer could draft, and from where.
+  struct Candidate {
+    Scheduler::Work* work;
+    DraftSource source;
+    Match match;  // of prompt lookup
+  };
+  void choose(Candidate& candidate, DraftOffer& offer, int64_t answers);
+  void make_offer(const Sequence& sequence, DraftSource source, int64_t most, DraftOffer& offer) const;
   double worth(const DraftOffer& offer, int64_t answers) const;
-  std::vector<int32_t> draft_mtp(Sequence& sequence, int64_t count);
+  void draft_mtp(Sequence& sequence, int64_t count);
   bool uses_mtp(const Sequence& sequence) const { return mtp_ && sequence.drafting.trial == mtp_account_.trial(); }
   void fill(Sequence& sequence, int64_t rows, bool absorbed, Logits logits);
 
@@ -63,7 +69,12 @@ class Drafter {
   DraftAccount mtp_account_{6, 512, 65536}, text_account_{3, 64, 4096};
   double filling_ = 0;  // seconds of the step under way that went to records which no draft wanted
   bool answers_only_ = false;
-  std::vector<Scheduler::Work*> answering_;  // of the step under way
+  // Of the step under way; kept so that a step of answers allocates nothing.
+  std::vector<Scheduler::Work*> answering_;
+  std::vector<Candidate> candidates_;  // of answering_; behind them, memory of earlier ones
+  std::vector<DraftOffer> offers_;     // likewise
+  DraftOffer lookup_;
+  DraftChoice choice_;
   ForwardResult result_;
   AlignedVector<float> state_;
   int64_t drafted_ = 0, accepted_ = 0;

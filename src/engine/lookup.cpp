@@ -2,10 +2,10 @@
 
 namespace sonde {
 
-Match look_up(std::span<const int32_t> text, int64_t most) {
+void look_up(std::span<const int32_t> text, int64_t most, Match& match) {
   const auto size = static_cast<int64_t>(text.size());
-  Match match;
-  if (size < 2 || most < 1) return match;
+  match.length = 0, match.next.clear();
+  if (size < 2 || most < 1) return;
   int64_t follows = 0;
   const int32_t* const ids = text.data();
   const int32_t last = ids[size - 1];
@@ -17,12 +17,11 @@ Match look_up(std::span<const int32_t> text, int64_t most) {
     match.length = length;
     follows = at + 1;
   }
-  if (match.length == 0) return match;
+  if (match.length == 0) return;
   for (int64_t i = 0; i < most; ++i) {
     const int64_t from = follows + i;
     match.next.push_back(from < size ? ids[from] : match.next[static_cast<std::size_t>(from - size)]);
   }
-  return match;
 }
 
 }  // namespace sonde

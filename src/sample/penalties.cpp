@@ -21,13 +21,21 @@ Penalties::Penalties(const SamplingOptions& options, std::span<const int32_t> pr
       presence_(options.presence_penalty),
       frequency_(options.frequency_penalty),
       bias_(options.logit_bias) {
-  if (repetition_ != 1.0) seen_.insert(prompt.begin(), prompt.end());
+  if (repetition_ == 1.0) return;
+  seen_.assign(prompt.begin(), prompt.end());
+  std::sort(seen_.begin(), seen_.end());
+  seen_.erase(std::unique(seen_.begin(), seen_.end()), seen_.end());
 }
 
 void Penalties::add(int32_t id) {
   if (!active_) return;
-  if (repetition_ != 1.0) seen_.insert(id);
-  ++answer_[id];
+  if (repetition_ != 1.0) {
+    const auto at = std::lower_bound(seen_.begin(), seen_.end(), id);
+    if (at == seen_.end() || *at != id) seen_.insert(at, id);
+  }
+  auto at = std::lower_bound(answer_.begin(), answer_.end(), std::pair<int32_t, int64_t>(id, 0));
+  if (at == answer_.end() || at->first != id) at = answer_.insert(at, {id, 0});
+  ++at->second;
 }
 
 void Penalties::apply(std::span<float> logits) const {

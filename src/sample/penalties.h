@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <map>
 #include <span>
-#include <unordered_map>
-#include <unordered_set>
+#include <utility>
+#include <vector>
 
 #include "sonde/sampling.h"
 
@@ -24,8 +24,9 @@ class Penalties {
   bool active_;
   double repetition_, presence_, frequency_;
   std::map<int32_t, double> bias_;
-  std::unordered_set<int32_t> seen_;             // prompt and answer; kept for the repetition penalty only
-  std::unordered_map<int32_t, int64_t> answer_;  // occurrences
+  // By id; memory is taken where they double.
+  std::vector<int32_t> seen_;                        // prompt and answer; kept for the repetition penalty only
+  std::vector<std::pair<int32_t, int64_t>> answer_;  // occurrences
 };
 
 }  // namespace sonde

@@ -276,19 +276,24 @@ TEST(Draft, ChecksTheOption) {
 }
 
 TEST(Lookup, FindsTheLongestAndLatestAgreement) {
+  const auto find = [](const std::vector<int32_t>& text, int64_t most) {
+    Match match{3, {1, 2, 3, 4}};  // of an earlier text
+    look_up(text, most, match);
+    return match;
+  };
   const std::vector<int32_t> text = {1, 2, 3, 4, 9, 2, 3, 5, 8, 3, 6, 2, 3};
-  Match m = look_up(text, 3);
+  Match m = find(text, 3);
   EXPECT_EQ(m.length, 2);
   EXPECT_EQ(m.next, (std::vector<int32_t>{5, 8, 3}));
-  m = look_up(std::vector<int32_t>{7, 1, 2, 3}, 3);
+  m = find(std::vector<int32_t>{7, 1, 2, 3}, 3);
   EXPECT_EQ(m.length, 0);
   EXPECT_TRUE(m.next.empty());
-  EXPECT_EQ(look_up({}, 3).length, 0);
-  EXPECT_EQ(look_up(std::vector<int32_t>{1, 1}, 0).length, 0);
-  m = look_up(std::vector<int32_t>{5, 1, 2, 1, 2}, 5);  // goes on as the text would
+  EXPECT_EQ(find({}, 3).length, 0);
+  EXPECT_EQ(find(std::vector<int32_t>{1, 1}, 0).length, 0);
+  m = find(std::vector<int32_t>{5, 1, 2, 1, 2}, 5);  // goes on as the text would
   EXPECT_EQ(m.length, 2);
   EXPECT_EQ(m.next, (std::vector<int32_t>{1, 2, 1, 2, 1}));
-  m = look_up(std::vector<int32_t>(100, 4), 2);
+  m = find(std::vector<int32_t>(100, 4), 2);
   EXPECT_EQ(m.length, kLongestMatch);
   EXPECT_EQ(m.next, (std::vector<int32_t>{4, 4}));
 }
@@ -298,6 +303,12 @@ StepTimes times(double first, double each) {
   for (int round = 0; round < 3; ++round)
     for (int64_t rows : {1, 2, 3, 4, 6, 8, 12, 16}) t.add(rows, first + each * static_cast<double>(rows));
   return t;
+}
+
+std::vector<int64_t> best_drafts(const StepTimes& times, int64_t answers, const std::vector<DraftOffer>& offers) {
+  DraftChoice choice;
+  const auto best = choice.best(times, answers, offers);
+  return {best.begin(), best.end()};
 }
 
 TEST(DraftCosts, DraftWhatPays) {
