@@ -64,6 +64,23 @@ inline OwnedMatrix random_matrix(const Type& type, int64_t rows, int64_t cols, u
   return m;
 }
 
+// A scale for every 128 x 128 values: of ordinary size; where the type can say so the second is 0 and the last large.
+inline void add_block_scales(OwnedMatrix& m, const Type& type, uint64_t seed) {
+  const int64_t cols = (m.view.cols + 127) / 128, count = (m.view.rows + 127) / 128 * cols;
+  m.scale_bytes.resize(std::size_t(count * type.bytes));
+  Random random(seed);
+  for (int64_t i = 0; i < count; ++i) {
+    float scale = float(random.uniform()) + 0.1f;
+    if (count > 2 && i == 1) scale = 0;
+    if (count > 2 && i == count - 1) scale *= 0x1p20f;
+    std::byte* const out = &m.scale_bytes[std::size_t(i * type.bytes)];
+    if (type.name == "F32") std::memcpy(out, &scale, 4);
+    if (type.name == "BF16") to_bf16(&scale, 1, out);
+    if (type.name == "F8_E8M0") *out = std::byte(120 + random.next_u32() % 12);
+  }
+  m.view.scales = m.scale_bytes.data(), m.view.scale_type = &type, m.view.scale_cols = cols;
+}
+
 inline std::vector<const Type*> weight_types() {
   std::vector<const Type*> types;
   for (const Type& type : all_types()) {

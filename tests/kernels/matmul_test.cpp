@@ -4,6 +4,7 @@
 
 #include "kernels/common.h"
 #include "kernels/pack.h"
+#include "kernels/truth.h"
 
 namespace sonde::test {
 namespace {
@@ -11,25 +12,15 @@ namespace {
 class Matmul : public KernelSets {};
 SONDE_EVERY_SET(Matmul);
 
-// Lane sums of n / 16 fused steps, four tree levels, one bias: at most n / 16 + 6 roundings, each relative to the bound,
-// or, among denormals, half of the smallest one.
-double tolerance(int64_t n, double bound) { return double(n / 16 + 6) * (kEps * bound + 0x1p-150); }
-
 void expect_near_reference(const Matrix& w, int64_t m, bool with_bias) {
   ThreadPool pool(2);
   const int64_t ldx = w.cols + 3, ldy = w.rows + 1;
   const std::vector<float> x = normals(std::size_t(m * ldx), 7), bias = normals(std::size_t(w.rows), 8);
   std::vector<float> y(std::size_t(m * ldy), NAN);
-  matmul(pool, w, x.data(), m, ldx, y.data(), ldy, with_bias ? bias.data() : nullptr);
-  const reference::Bounded truth = reference::matmul(w, x.data(), m, ldx, with_bias ? bias.data() : nullptr);
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t r = 0; r < w.rows; ++r) {
-      const std::size_t at = std::size_t(i * w.rows + r);
-      ASSERT_LE(std::abs(double(y[std::size_t(i * ldy + r)]) - truth.value[at]), tolerance(w.cols, truth.bound[at]))
-          << w.type->name << " " << w.rows << "x" << w.cols << ", m " << m << ": token " << i << ", row " << r;
-    }
-    ASSERT_TRUE(std::isnan(y[std::size_t(i * ldy + w.rows)])) << "wrote beyond the row";
-  }
+  const float* const b = with_bias ? bias.data() : nullptr;
+  SCOPED_TRACE(w.type->name);
+  matmul(pool, w, x.data(), m, ldx, y.data(), ldy, b);
+  expect_within(exact_truth(w, x, m, ldx, b), y, m, ldy);
 }
 
 TEST_P(Matmul, AgreesWithReferenceForEveryType) {
@@ -54,15 +45,7 @@ TEST_P(Matmul, AgreesWithReferenceForBlockScales) {
     const Type* scale_type = type_by_name(scale_name);
     for (auto [rows, cols] : {std::pair<int64_t, int64_t>{5, 64}, {130, 300}, {256, 640}, {129, 1030}}) {
       OwnedMatrix w = random_matrix(*fp8, rows, cols, 11);
-      const int64_t scale_rows = (rows + 127) / 128, scale_cols = (cols + 127) / 128;
-      w.scale_bytes.resize(std::size_t(scale_rows * scale_cols * scale_type->bytes));
-      Random random(5);
-      for (int64_t i = 0; i < scale_rows * scale_cols; ++i) {
-        const float scale = float(random.uniform()) + 0.1f;
-        if (scale_type->bytes == 4) std::memcpy(&w.scale_bytes[std::size_t(4 * i)], &scale, 4);
-        if (scale_type->bytes == 1) w.scale_bytes[std::size_t(i)] = std::byte(120 + random.next_u32() % 12);
-      }
-      w.view.scales = w.scale_bytes.data(), w.view.scale_type = scale_type, w.view.scale_cols = scale_cols;
+      add_block_scales(w, *scale_type, 5);
       for (int64_t m : {1, 4, 19}) expect_near_reference(w.view, m, false);
       std::vector<float> unpacked(std::size_t(3 * cols));
       unpack_rows(w.view, 1, 3, unpacked.data());

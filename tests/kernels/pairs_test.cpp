@@ -1,7 +1,9 @@
 // BF16 weights times x rounded to BF16, where the instruction set has products of pairs.
 #include <cmath>
+#include <utility>
 
 #include "kernels/common.h"
+#include "kernels/truth.h"
 
 namespace sonde::test {
 namespace {
@@ -17,16 +19,6 @@ Matrix by_pairs(const OwnedMatrix& w) {
   return m;
 }
 
-bool in_pairs(const Matrix& w) { return arithmetic(Product{w, nullptr, 1, 0, nullptr, 0}) == Profile::kBf16; }
-
-// The most roundings that a product meets on its way into y. Lanes sum n / 32 pairs, two roundings a pair, then four
-// levels of a tree; by tiles a chain of sixteen, the sum of two, then one for every 32 columns; and the bias.
-double roundings(int64_t cols) {
-  const bool tiles = kernel_set() == "amx" ? cpu_features().amx_bf16 : kernel_set().starts_with("amx");
-  return double(tiles ? (cols + 31) / 32 + 18 : cols / 16 + 8);
-}
-
-// A denormal counts as 0 on its way.
 TEST_P(Pairs, AgreeWithReference) {
   ThreadPool pool(2);
   for (int64_t cols : {1, 31, 32, 45, 531, 2048}) {
@@ -39,18 +31,53 @@ TEST_P(Pairs, AgreeWithReference) {
         const float* const b = m % 2 == 0 ? bias.data() : nullptr;
         std::vector<float> y(std::size_t(m * ldy), NAN);
         matmul(pool, view, x.data(), m, ldx, y.data(), ldy, b);
-        const std::vector<float> seen = in_pairs(view) ? rounded_to_bf16(x) : x;
-        const reference::Bounded truth = reference::matmul(w.view, seen.data(), m, ldx, b);
-        for (int64_t i = 0; i < m; ++i) {
-          for (int64_t r = 0; r < rows; ++r) {
-            const std::size_t at = std::size_t(i * rows + r);
-            ASSERT_LE(std::abs(double(y[std::size_t(i * ldy + r)]) - truth.value[at]),
-                      roundings(cols) * (kEps * truth.bound[at] + 0x1p-126))
-                << rows << "x" << cols << ", m " << m << ": token " << i << ", row " << r;
-          }
-          ASSERT_TRUE(std::isnan(y[std::size_t(i * ldy + rows)])) << "wrote beyond the row";
-        }
+        ASSERT_NO_FATAL_FAILURE(expect_within(pair_truth(view, x, m, ldx, b), y, m, ldy)) << cols << " columns";
       }
+    }
+  }
+}
+
+// Magnitudes from where products are flushed to zero to where sums of them just fit, and what is denormal.
+TEST_P(Pairs, AgreeWithReferenceAtTheEndsOfTheRange) {
+  ThreadPool pool(2);
+  constexpr std::pair<int, int> kExponents[] = {{58, 58},     {120, -4},   {-4, 120},   {-60, -62},
+                                                {-125, 100}, {100, -125}, {-125, -125}};
+  for (const auto& [of_w, of_x] : kExponents) {
+    Random random(uint64_t(of_w + 1000 * of_x));
+    const auto draw = [&](int64_t n, int exponent) {
+      std::vector<float> values;
+      for (int64_t i = 0; i < n; ++i) {
+        values.push_back(std::ldexp(float(random.normal()), exponent - int(random.next_u32() % 4)));
+      }
+      return rounded_to_bf16(values);
+    };
+    for (int64_t cols : {3, 70, 547}) {
+      const int64_t rows = 35, ldy = rows + 1;
+      OwnedMatrix w = random_matrix(*bf16(), rows, cols, 1);
+      to_bf16(draw(rows * cols, of_w).data(), rows * cols, w.bytes.data());
+      for (int64_t m : {1, 2, 6, 7, 17}) {
+        const std::vector<float> x = draw(m * cols, of_x);
+        std::vector<float> y(std::size_t(m * ldy), NAN);
+        matmul(pool, by_pairs(w), x.data(), m, cols, y.data(), ldy);
+        ASSERT_NO_FATAL_FAILURE(expect_within(pair_truth(by_pairs(w), x, m, cols, nullptr), y, m, ldy))
+            << cols << " columns, 2^" << of_w << " by 2^" << of_x;
+      }
+    }
+  }
+}
+
+// Products beyond the range, all of one sign: infinite in any order of adding.
+TEST_P(Pairs, OverflowToInfinity) {
+  ThreadPool pool(1);
+  const int64_t rows = 35, cols = 70;
+  OwnedMatrix w = random_matrix(*bf16(), rows, cols, 1);
+  to_bf16(std::vector<float>(std::size_t(rows * cols), 0x1.fep127f).data(), rows * cols, w.bytes.data());
+  for (int64_t m : {1, 2, 6, 7, 17}) {
+    std::vector<float> x(std::size_t(m * cols)), y(std::size_t(m * rows));
+    for (int64_t i = 0; i < m; ++i) std::fill_n(x.begin() + i * cols, cols, i % 2 == 0 ? 4.0f : -0x1.fep127f);
+    matmul(pool, by_pairs(w), x.data(), m, cols, y.data(), rows);
+    for (int64_t k = 0; k < m * rows; ++k) {
+      ASSERT_EQ(y[std::size_t(k)], k / rows % 2 == 0 ? INFINITY : -INFINITY) << "m " << m;
     }
   }
 }

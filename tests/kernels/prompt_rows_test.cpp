@@ -2,12 +2,12 @@
 // form of their own for them they are those of answers.
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/common.h"
-#include "kernels/pack.h"
 #include "kernels/packed_matrix.h"
 #include "kernels/table.h"
-#include "tensor/quant/all.h"
+#include "kernels/truth.h"
 
 namespace sonde::test {
 namespace {
@@ -63,9 +63,33 @@ Product prompt(const Matrix& w, const float* x, int64_t m, int64_t ldx, float* y
   return {.w = w, .x = x, .m = m, .ldx = ldx, .y = y, .ldy = ldy, .prompt = m};
 }
 
-// Against the weights as stored times the rounded x, in double. A byte errs by 5/8 of its unit at most. A BF16 errs by 4/3
+// The weights as stored times the rounded x, in double. A byte errs by 5/8 of its unit at most. A BF16 errs by 4/3
 // 2^-8 of itself; before, by 2^-24 of what it is made from, twice, 280 times what the codes could reach (pairs512.h: 2^11 + 8
 // scales, of which 15 reach from the lowest to the highest); then come the sums of tiles.
+Truth prompt_truth(const Matrix& w, bool pairs, const std::vector<float>& x, int64_t m, int64_t ldx,
+                   const float* bias) {
+  const std::vector<float> seen = pairs ? rounded_to_bf16(x) : rounded(x, m, ldx, w.cols);
+  reference::Bounded sums = reference::matmul(w, seen.data(), m, ldx, bias);
+  Truth truth{w.rows, std::move(sums.value), std::move(sums.bound)};
+  for (int64_t r = 0; r < w.rows; ++r) {
+    const std::vector<double> unit = units(w, r);
+    const std::vector<float> stored = reference::row(w, r);
+    for (int64_t i = 0; i < m; ++i) {
+      double allowed = 0x1p-90;  // what is smaller than 2^-100 counts as zero
+      for (int64_t k = 0; k < w.cols; ++k) {
+        const double one = std::abs(double(seen[std::size_t(i * ldx + k)])), reach = 127 * unit[std::size_t(k)];
+        const double value = std::abs(double(stored[std::size_t(k)]));
+        const double sums_of_tiles = double(w.cols / 32 + 20) * kEps * value * 1.01;
+        if (pairs) allowed += one * (0x1.56p-8 * value + 560 * kEps * reach + sums_of_tiles);
+        else allowed += one * (0.625 * unit[std::size_t(k)] + 40 * kEps * reach);
+      }
+      if (bias != nullptr) allowed += 2 * kEps * std::abs(double(bias[r]));
+      truth.allowed[std::size_t(i * w.rows + r)] = allowed;
+    }
+  }
+  return truth;
+}
+
 TEST_P(PromptRows, StayWithinTheErrorsOfTheirForm) {
   if (!has_prompt_form()) GTEST_SKIP() << kernel_set() << " has no form of its own for a prompt's rows";
   ThreadPool pool(2);
@@ -78,30 +102,12 @@ TEST_P(PromptRows, StayWithinTheErrorsOfTheirForm) {
           if (by_model() && (rows == 16 || m % 2 == 0)) continue;
           const int64_t ldx = cols + 3, ldy = rows + 1;
           const std::vector<float> x = normals(std::size_t(m * ldx), uint64_t(m)), bias = normals(std::size_t(rows), 8);
-          const std::vector<float> seen = pairs ? rounded_to_bf16(x) : rounded(x, m, ldx, cols);
           std::vector<float> y(std::size_t(m * ldy), NAN);
           Product product = prompt(w.view, x.data(), m, ldx, y.data(), ldy);
           product.bias = m % 2 == 0 ? bias.data() : nullptr;
           matmul(pool, std::span(&product, 1));
-          const reference::Bounded truth = reference::matmul(w.view, seen.data(), m, ldx, product.bias);
-          for (int64_t r = 0; r < rows; ++r) {
-            const std::vector<double> unit = units(w.view, r);
-            std::vector<float> stored(static_cast<std::size_t>(cols));
-            unpack_rows(w.view, r, 1, stored.data());
-            for (int64_t i = 0; i < m; ++i) {
-              double allowed = 0x1p-90;  // what is smaller than 2^-100 counts as zero
-              for (int64_t k = 0; k < cols; ++k) {
-                const double one = std::abs(double(seen[std::size_t(i * ldx + k)])), reach = 127 * unit[std::size_t(k)];
-                const double value = std::abs(double(stored[std::size_t(k)]));
-                if (pairs) allowed += one * (0x1.56p-8 * value + 560 * kEps * reach + double(cols / 32 + 20) * kEps * value * 1.01);
-                else allowed += one * (0.625 * unit[std::size_t(k)] + 40 * kEps * reach);
-              }
-              if (product.bias != nullptr) allowed += 2 * kEps * std::abs(double(bias[std::size_t(r)]));
-              ASSERT_LE(std::abs(double(y[std::size_t(i * ldy + r)]) - truth.value[std::size_t(i * rows + r)]), allowed)
-                  << type->name << " " << rows << "x" << cols << ", m " << m << ": token " << i << ", row " << r;
-            }
-          }
-          for (int64_t i = 0; i < m; ++i) ASSERT_TRUE(std::isnan(y[std::size_t(i * ldy + rows)])) << "wrote beyond the row";
+          ASSERT_NO_FATAL_FAILURE(expect_within(prompt_truth(w.view, pairs, x, m, ldx, product.bias), y, m, ldy))
+              << type->name << ", " << cols << " columns";
         }
       }
     }
@@ -167,15 +173,17 @@ TEST_P(PromptRows, AreTheSameBitsForAnyTokensThreadsAndProducts) {
 TEST_P(PromptRows, TheLargestMagnitudesDoNotOverflow) {
   if (!has_prompt_form()) GTEST_SKIP() << kernel_set() << " has no form of its own for a prompt's rows";
   ThreadPool pool(1);
-  each_filling(pool, [&](const Matrix& w, const std::vector<float>& x) {
-    std::vector<float> y(16);
-    const Product product = prompt(w, x.data(), 1, w.cols, y.data(), 16);
-    matmul(pool, std::span(&product, 1));
-    const reference::Bounded truth = reference::matmul(w, x.data(), 1, w.cols, nullptr);
-    for (int64_t r = 0; r < 16; ++r) {
-      double allowed = 0x1p-90;
-      for (double unit : units(w, r)) allowed += 127 * unit * (0.625 + 127 * 40 * kEps);
-      ASSERT_LE(std::abs(double(y[std::size_t(r)]) - truth.value[std::size_t(r)]), allowed);
+  each_filling(packed_types(), [&](OwnedMatrix stored) {
+    const PackedMatrix w = packed(pool, std::move(stored));
+    const int64_t cols = w.view.cols, most = by_model() ? 9 : 23, ldy = w.view.rows + 1;
+    const std::vector<float> x = largest_bytes(most, cols);
+    const Truth truth = prompt_truth(w.view, strips(*w.view.type).prompt_by_pairs, x, most, cols, nullptr);
+    for (int64_t m : {1, 2, 5, 9, 23}) {
+      if (m > most) break;
+      std::vector<float> y(std::size_t(m * ldy), NAN);
+      const Product product = prompt(w.view, x.data(), m, cols, y.data(), ldy);
+      matmul(pool, std::span(&product, 1));
+      ASSERT_NO_FATAL_FAILURE(expect_within(truth, y, m, ldy));
     }
   });
 }
