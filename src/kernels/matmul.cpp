@@ -134,6 +134,7 @@ void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
     });
   };
   if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
+  if (most <= kFew) return pool.share_parts(units.total(), 1, compute);
   pool.share(units.total(), 1, compute);
 }
 
@@ -149,10 +150,9 @@ bool differs(const Product& p) {
   const StripType& type = strip_type(p.w);
   return type.prompt != nullptr && (type.prompt_by_pairs || !p.fine);
 }
-// Calls f(product) for the rows of answers and those of a prompt apart, where these have a form of their own.
+// Calls f(product) for the first rows, and for the others, a prompt's.
 template <class F>
-void each_form(const Product& p, F&& f) {
-  const int64_t answers = differs(p) ? p.m - p.prompt : p.m;
+void in_two_parts(const Product& p, int64_t answers, F&& f) {
   if (answers > 0) {
     Product part = p;
     part.m = answers, part.prompt = 0;
@@ -165,6 +165,11 @@ void each_form(const Product& p, F&& f) {
     f(part);
   }
 }
+// Calls f(product) for the rows of answers and those of a prompt apart, where these have a form of their own.
+template <class F>
+void each_form(const Product& p, F&& f) {
+  in_two_parts(p, differs(p) ? p.m - p.prompt : p.m, f);
+}
 Profile::Arithmetic arithmetic(const Matrix& w) {
   if (w.packed != nullptr || w.by_values) return Profile::kInt8;
   return w.by_pairs && kernels::table().pairs != nullptr ? Profile::kBf16 : Profile::kF32;
@@ -173,7 +178,7 @@ Profile::Arithmetic arithmetic(const Matrix& w) {
 Profile::Arithmetic stored_arithmetic(const Product& p) {
   const bool alike =
       !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed) && p.up.by_values == p.w.by_values);
-  return alike ? arithmetic(p.w) : Profile::kF32;
+  return alike && !(p.w.as_stored && p.prompt < p.m) ? arithmetic(p.w) : Profile::kF32;
 }
 // Products of equal x share what it is rounded to, where their types want the same.
 class RoundedInputs {
@@ -414,7 +419,15 @@ bool has_prompt_form() {
   return std::any_of(types, types + all_types().size(), [](const StripType& type) { return type.prompt != nullptr; });
 }
 
-void matmul(ThreadPool& pool, std::span<const Product> products) {
+void matmul(ThreadPool& pool, std::span<const Product> given) {
+  const auto mixed = [](const Product& p) { return p.w.as_stored && p.prompt > 0 && p.prompt < p.m; };
+  thread_local std::vector<Product> parts;
+  std::span<const Product> products = given;
+  if (std::any_of(given.begin(), given.end(), mixed)) {
+    parts.clear();
+    for (const Product& p : given) in_two_parts(p, mixed(p) ? p.m - p.prompt : p.m, [](const Product& part) { parts.push_back(part); });
+    products = parts;
+  }
   const auto apart = std::count_if(products.begin(), products.end(), in_two);
   if (apart == std::ssize(products)) return matmul_gated_apart(pool, products);
   if (apart == 0) return matmul_joined(pool, products);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <string>
+#include <vector>
 
 #include "kernels/table.h"
 #include "tensor/types.h"
@@ -11,6 +13,13 @@ namespace sonde {
 namespace {
 
 constexpr int64_t kRows = 16;  // of a strip
+
+// Rows [first, end) have a scale that is not finite.
+Error bad_scale(int64_t first, int64_t end) {
+  return {Code::kCorrupt, "a scale of the weights is not finite", "", "finite numbers",
+          "in rows " + std::to_string(first) + " to " + std::to_string(end - 1),
+          "the file is damaged, or was made from a model that had diverged"};
+}
 
 const kernels::StripType& strip_type(const Matrix& w) {
   return kernels::table().strips[w.type - all_types().data()];
@@ -42,11 +51,17 @@ Status pack_rows(ThreadPool& pool, const Matrix& w, int64_t first, int64_t count
       }
     }
   });
-  if (bad < strips) {
-    return Error{Code::kCorrupt, "a scale of the weights is not finite", "", "finite numbers",
-                 "in rows " + std::to_string(first + bad * kRows) + " to " +
-                     std::to_string(first + std::min((bad + 1) * kRows, count) - 1),
-                 "the file is damaged, or was made from a model that had diverged"};
+  if (bad < strips) return bad_scale(first + bad * kRows, first + std::min((bad + 1) * kRows, count));
+  return {};
+}
+
+Status check_scales(const Matrix& w) {
+  if (w.scales == nullptr) return {};
+  std::vector<float> row(std::size_t(w.scale_cols));
+  for (int64_t first = 0; first < w.rows; first += w.scale_block) {
+    w.scale_type->unpack(w.scales + first / w.scale_block * w.scale_cols * w.scale_type->bytes, w.scale_cols, row.data());
+    if (!std::all_of(row.begin(), row.end(), [](float scale) { return std::isfinite(scale); }))
+      return bad_scale(first, std::min(first + w.scale_block, w.rows));
   }
   return {};
 }

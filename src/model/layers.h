@@ -63,6 +63,7 @@ class Loader {
   const ModelConfig& config() const { return config_; }
   double bytes_per_token = 0, weights_per_token = 0, parameters = 0, active_parameters = 0;
   int64_t mapped_bytes = 0;  // of the files, which stay in use
+  bool two_forms = false;    // some weights are multiplied in another form for a prompt's rows, whatever the kernels
   std::vector<std::span<const std::byte>> in_place;  // of the files: what the fast path multiplies as it is stored
 
  private:

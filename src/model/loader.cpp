@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/pack.h"
+
 namespace sonde {
 
 std::string layer_name(int64_t layer, const char* rest) { return "model.layers." + std::to_string(layer) + "." + rest; }
@@ -29,9 +31,12 @@ void Loader::count(const Matrix& m, double share) {
 
 Status Loader::pack(Matrix& m) {
   if (packed_ != nullptr) {
+    SONDE_CHECK(check_scales(m));
     SONDE_CHECK(packed_->add(m));
-    // Rare quantised types and FP8. F16 and F32 are multiplied exactly.
+    // Rare quantised types and FP8, of which a value is read as fast as it comes. F16 and F32 are multiplied exactly.
     m.by_values = m.packed == nullptr && m.type->bytes < 2 * m.type->block;
+    m.as_stored = m.by_values && m.type->is_float();
+    two_forms |= m.as_stored;
     m.by_pairs = m.type == bf16();
     if (m.packed == nullptr) in_place.emplace_back(m.data, std::size_t(m.bytes()));
   }

@@ -38,7 +38,7 @@ class Transformer final : public Model {
   int64_t mapped_bytes() const override {
     return mapped_bytes_ + (packed_ && !packed_->file().empty() ? packed_->bytes() : 0);
   }
-  bool has_two_forms() const override { return config_.is_mla() || (packed_ && has_prompt_form()); }
+  bool has_two_forms() const override { return config_.is_mla() || (packed_ && (has_prompt_form() || two_forms_)); }
   Packed packed() const override {
     return packed_ ? Packed{packed_->bytes(), packed_->matrices(), packed_->made(), packed_->file()} : Packed{};
   }
@@ -173,7 +173,7 @@ class Transformer final : public Model {
     if (config_.num_nextn_predict_layers > 0 && in.has(layer_name(config_.num_hidden_layers, "eh_proj.weight"))) {
       SONDE_TRY(mtp_, MtpLayer::load(in, family, rope_, embed_tokens_, lm_head_));
     }
-    mapped_bytes_ = in.mapped_bytes, in_place_ = std::move(in.in_place);
+    mapped_bytes_ = in.mapped_bytes, two_forms_ = in.two_forms, in_place_ = std::move(in.in_place);
     advise({embed_tokens_.data, std::size_t(embed_tokens_.bytes())}, Advice::kWillNeed);  // else every new token waits for the disk
     return {};
   }
@@ -222,6 +222,7 @@ class Transformer final : public Model {
   std::unique_ptr<MtpLayer> mtp_;
   Work work_;
   int64_t parameters_ = 0, active_parameters_ = 0, mapped_bytes_ = 0;
+  bool two_forms_ = false;
   AlignedVector<float> hidden_;
   std::vector<int64_t> wanted_;  // rows whose logits are asked for
   StepTables tables_;

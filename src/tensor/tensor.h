@@ -42,6 +42,7 @@ struct Matrix {
   int64_t strip_bytes = 0;
   // Without a packed form, where the kernels can:
   bool by_values = false;  // its values are rounded to bytes at each use
+  bool as_stored = false;  // by_values for a prompt's rows alone; others are multiplied in F32
   bool by_pairs = false;   // BF16: what it multiplies is rounded to BF16
 
   explicit operator bool() const { return data != nullptr; }

@@ -1,5 +1,6 @@
 // Products of weights without a packed form, by their values (body/panels.h), FP8 with block scales among them.
 #include <cmath>
+#include <cstring>
 #include <utility>
 
 #include "kernels/common.h"
@@ -67,6 +68,38 @@ TEST_P(Panels, StayWithinHalfAStepWithBlockScales) {
           const float *const gated = &y[3][std::size_t(i * ldy)], *const apart = &y[0][std::size_t(i * ldy)];
           ASSERT_EQ(std::memcmp(gated, apart, std::size_t(rows) * 4), 0) << "gated, m " << m;
         }
+      }
+    }
+  }
+}
+
+// FP8 as the fast path holds it: rows of answers are the exact product's, those of a prompt the panels', whatever stands beside.
+TEST_P(Panels, OfWeightsAsStoredArePromptsAlone) {
+  ThreadPool pool(2);
+  constexpr int64_t kRows = 130, kCols = 1030, kMost = 29;
+  const OwnedMatrix w = scaled(kRows, kCols, "F32", 21), up = scaled(kRows, kCols, "F32", 22);
+  const auto with = [](Matrix m, bool by_values, bool as_stored) {
+    m.by_values = by_values, m.as_stored = as_stored;
+    return m;
+  };
+  const std::vector<float> x = normals(std::size_t(kMost * kCols), 23);
+  const auto multiply = [&](bool by_values, bool as_stored, bool gated, int64_t m, int64_t prompt) {
+    std::vector<float> y(std::size_t(m * kRows), NAN);
+    const Matrix gate = with(w.view, by_values, as_stored);
+    const Product product{.w = gate, .x = x.data(), .m = m, .ldx = kCols, .y = y.data(), .ldy = kRows,
+                          .up = gated ? with(up.view, by_values, as_stored) : Matrix{}, .prompt = prompt};
+    matmul(pool, std::span(&product, 1));
+    return y;
+  };
+  for (const bool gated : {false, true}) {
+    const std::vector<float> exact = multiply(false, false, gated, kMost, 0), rounded = multiply(true, false, gated, kMost, 0);
+    ASSERT_NE(exact, rounded);
+    for (const int64_t m : {1, 2, 5, 8, 13, 29}) {
+      for (const int64_t prompt : {int64_t{0}, m / 2, m}) {
+        const std::vector<float> y = multiply(true, true, gated, m, prompt);
+        const std::size_t answers = std::size_t((m - prompt) * kRows);
+        ASSERT_EQ(std::memcmp(y.data(), exact.data(), answers * 4), 0) << m << ", " << prompt << " of a prompt";
+        ASSERT_EQ(std::memcmp(&y[answers], &rounded[answers], (y.size() - answers) * 4), 0) << m << ", " << prompt << " of a prompt";
       }
     }
   }

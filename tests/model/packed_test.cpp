@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
 
 #include "model/packed_weights.h"
 #include "support/assets.h"
@@ -193,6 +195,33 @@ INSTANTIATE_TEST_SUITE_P(Files, Packed,
                            std::erase_if(name, [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); });
                            return name;
                          });
+
+// Weights of FP8 stay as they are stored, but a scale of a block has to be a number, as those of packed types.
+TEST(Fp8Scales, ThatAreNotFiniteAreRefused) {
+  const std::string from = find_golden("models/v3-fp8");
+  if (from.empty()) GTEST_SKIP() << "models/v3-fp8 is not at hand";
+  std::string name = fs::temp_directory_path() / "sonde-scales-XXXXXX";
+  const fs::path folder = mkdtemp(name.data());
+  fs::copy(from, folder, fs::copy_options::recursive);
+  const std::string tensor = "model.layers.1.self_attn.o_proj.weight";
+  const auto load = [&] { return Model::load(Checkpoint::open(folder.string()).value(), {.exact = false, .threads = 1}); };
+  EXPECT_TRUE(load().ok());
+
+  std::fstream file(folder / "model.safetensors", std::ios::binary | std::ios::in | std::ios::out);
+  uint64_t length = 0;
+  file.read(reinterpret_cast<char*>(&length), sizeof length);
+  std::string header(length, ' ');
+  file.read(header.data(), std::streamsize(length));
+  const auto place = nlohmann::json::parse(header)[tensor + "_scale_inv"]["data_offsets"][0].get<uint64_t>();
+  const float not_finite = std::numeric_limits<float>::infinity();
+  file.seekp(std::streamoff(8 + length + place)).write(reinterpret_cast<const char*>(&not_finite), sizeof not_finite);
+  file.close();
+  const auto refused = load();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, Code::kCorrupt);
+  EXPECT_NE(refused.error().message().find(tensor), std::string::npos) << refused.error().message();
+  fs::remove_all(folder);
+}
 
 // Gate and up, which follow one another, are read together: never at the same place of a page.
 TEST(PackedPlaces, NeighboursStandHalfAPageApart) {

@@ -86,6 +86,8 @@ void stream_unpacked(const MatmulTask& t, int64_t row, float* scratch) {
 constexpr int stream_rows(int tokens) { return tokens * kStreamRows <= kTileTokens * kTileRows ? kStreamRows : kTileRows; }
 constexpr int64_t kMostFused = 2 * kFusedTokens;  // with more, a panel costs less
 
+constexpr int64_t kScaledAhead = 3072;  // bytes of FP8 that are fetched ahead of the one row at work
+
 // So many tokens pass before the rows of W: their part of x stays in the caches meanwhile.
 constexpr int64_t kDirectTokens = 24 * kTileTokens;
 
@@ -96,9 +98,58 @@ void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
   });
 }
 
+// FP8 with a scale for every block of rows and columns: each value times its scale, rounded, as unpack_part() does.
+template <int R, int T>
+void stream_scaled(const MatmulTask& t, int64_t row, int64_t token) {
+  const Byte* w[R];
+  const std::byte* scales[R];
+  const float* x[T];
+  for (int r = 0; r < R; ++r) {
+    w[r] = reinterpret_cast<const Byte*>(t.data + (row + r) * t.row_bytes);
+    scales[r] = t.scales + (row + r) / t.scale_block * t.scale_cols * t.scale_bytes;
+  }
+  for (int i = 0; i < T; ++i) x[i] = t.x + (token + i) * t.ldx;
+  Tile<R, T> tile;
+  clear(tile);
+  for (int64_t end, k = 0; k < t.cols; k = end) {
+    end = k + t.scale_block < t.cols ? k + t.scale_block : t.cols;
+    Lanes scale[R];
+    for (int r = 0; r < R; ++r, scales[r - 1] += t.scale_bytes) {
+      float one;
+      t.unpack_scale(scales[r], 1, &one);
+      scale[r] = set(one);
+      for (int64_t i = k; i < end; i += 64) __builtin_prefetch(w[r] + i + (R == 1 ? kScaledAhead : R * t.row_bytes));
+    }
+    const int64_t whole = k + (end - k) / 16 * 16;
+    for (int64_t i = k; i < whole; i += 16) {
+      Lanes b[T];
+      for (int j = 0; j < T; ++j) b[j] = load(x[j] + i);
+      for (int r = 0; r < R; ++r) {
+        const Lanes a = mul(load(w[r] + i), scale[r]);
+        for (int j = 0; j < T; ++j) tile.acc[r][j] = fma(a, b[j], tile.acc[r][j]);
+      }
+    }
+    if (whole == end) continue;
+    for (int r = 0; r < R; ++r) {
+      Byte rest[16] = {};
+      for (int64_t i = whole; i < end; ++i) rest[i - whole] = w[r][i];
+      const Lanes a = mul(load(rest), scale[r]);
+      for (int j = 0; j < T; ++j) tile.acc[r][j] = fma(a, load_part(x[j] + whole, end - whole), tile.acc[r][j]);
+    }
+  }
+  finish(t, tile, row, token);
+}
+
 // True when it did the whole task: W is read as stored.
 bool stream_as_stored(const MatmulTask& t, int64_t begin, int64_t end) {
-  if (t.scales != nullptr) return false;
+  if (t.scales != nullptr) {
+    // Few tokens, as values are converted for each kTileTokens of them.
+    if (t.unpack != &quant::SONDE_ISA::F8_E4M3::unpack || t.scale_block % 16 != 0 || t.m > 2 * kTileTokens) return false;
+    each_tile<kTileRows, kTileTokens>(begin, end, t.m, kDirectTokens, [&]<int R, int T>(int64_t row, int64_t token) {
+      stream_scaled<R, T>(t, row, token);
+    });
+    return true;
+  }
   if (t.unpack == &quant::SONDE_ISA::F32::unpack) return stream_direct_rows<float>(t, begin, end), true;
   if (t.unpack == &quant::SONDE_ISA::BF16::unpack) return stream_direct_rows<Bfloat>(t, begin, end), true;
   if (t.unpack == &quant::SONDE_ISA::F16::unpack) return stream_direct_rows<Half>(t, begin, end), true;

@@ -10,6 +10,7 @@ namespace {
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
+struct Byte { uint8_t bits; };  // FP8
 
 struct Lanes { __m512 v; };
 

@@ -22,6 +22,7 @@ constexpr int kStripTokens = 2, kStripAlone = 2, kStripPair = 1, kStripRuns = 1;
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
+struct Byte { uint8_t bits; };  // FP8
 
 struct Lanes { float32x4_t a, b, c, d; };
 
@@ -42,6 +43,11 @@ inline Lanes load(const Bfloat* p) {
   const uint16x8_t x = vld1q_u16(&p->bits), y = vld1q_u16(&p[8].bits), none = vdupq_n_u16(0);
   return from(vreinterpretq_u32_u16(vzip1q_u16(none, x)), vreinterpretq_u32_u16(vzip2q_u16(none, x)),
               vreinterpretq_u32_u16(vzip1q_u16(none, y)), vreinterpretq_u32_u16(vzip2q_u16(none, y)));
+}
+inline Lanes load(const Byte* p) {
+  float values[16];
+  quant::SONDE_ISA::F8_E4M3::unpack(reinterpret_cast<const std::byte*>(p), 16, values);
+  return load(values);
 }
 template <class T>
 inline Lanes load_part(const T* p, int64_t n) {

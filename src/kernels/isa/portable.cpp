@@ -14,6 +14,7 @@ constexpr int fused_rows(int) { return 1; }
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
+struct Byte { uint8_t bits; };  // FP8
 
 struct Lanes { float v[16]; };
 
@@ -36,6 +37,11 @@ inline Lanes load_part(const Half* p, int64_t n) {
 inline Lanes load_part(const Bfloat* p, int64_t n) {
   Lanes r{};
   for (int64_t i = 0; i < n; ++i) r.v[i] = quant::SONDE_ISA::bfloat_to_float(p[i].bits);
+  return r;
+}
+inline Lanes load_part(const Byte* p, int64_t n) {
+  Lanes r{};
+  quant::SONDE_ISA::F8_E4M3::unpack(reinterpret_cast<const std::byte*>(p), n, r.v);
   return r;
 }
 template <class T>
