@@ -1,5 +1,6 @@
 // Speed of the kernels beside the machine's own peaks:
-//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention]     e.g. kernels_bench BF16,Q4_K 1536x8960 1,8,512 2
+//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention,gemm]
+//   e.g. kernels_bench BF16,Q4_K 1536x8960 1,8,512 2; kernels_bench "" "" "" 2 gemm
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "kernels/gemm.h"
 #include "kernels/kernels.h"
 #include "kernels/peaks.h"
 #include "tensor/types.h"
@@ -87,6 +89,23 @@ void bench_attention(ThreadPool& pool, const Peaks& peaks, const char* name, Att
              seconds * 1e6, gflops, 100 * gflops / (half ? peaks.bf16_gflops : peaks.fma_gflops), half ? "BF16 dot" : "FMA");
 }
 
+// The three products of a layer in training, and the fourth form.
+void bench_gemm(ThreadPool& pool, const Peaks& peaks, int64_t m, int64_t n, int64_t k) {
+  const AlignedVector<float> a(std::size_t(m * k), 0.5f), b(std::size_t(k * n), 0.5f);
+  AlignedVector<float> c(std::size_t(m * n));
+  const bool pairs = gemm_arithmetic() == Profile::kBf16;
+  for (const char* form : {"NT", "NN", "TN", "TT"}) {
+    const bool trans_a = form[0] == 'T', trans_b = form[1] == 'T';
+    for (bool accumulate : {false, true}) {
+      const Gemm g{a.data(), b.data(), c.data(), m, n, k, trans_a ? m : k, trans_b ? k : n, n, trans_a, trans_b, accumulate};
+      const double seconds = time_of([&] { gemm(pool, g); });
+      const double gflops = 2e-9 * double(m * n * k) / seconds, peak = pairs ? peaks.bf16_gflops : peaks.fma_gflops;
+      fmt::print("gemm {} {:2} {:>5}x{}x{} {:10.1f} us {:8.2f} GFLOP/s {:5.0f} % of {}\n", form, accumulate ? "+=" : "=",
+                 m, n, k, seconds * 1e6, gflops, 100 * gflops / peak, pairs ? "BF16 dot" : "FMA");
+    }
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -97,7 +116,9 @@ int main(int argc, char** argv) {
   fmt::print("{}, {} kernels, {} threads\npeaks: DRAM read {:.1f} GB/s, FP32 FMA {:.1f} GFLOP/s, int8 dot {:.1f} GOP/s, BF16 dot {:.1f} GFLOP/s\n",
              cpu_name(), kernel_set(), pool.size(), peaks.dram_read_gbs, peaks.fma_gflops, peaks.int8_gops, peaks.bf16_gflops);
   std::vector<int64_t> ms;
-  for (const std::string& m : words(argument(3, "1,8,512"))) ms.push_back(std::stoll(m));
+  for (const std::string& m : words(argument(3, "1,8,512"))) {
+    if (!m.empty()) ms.push_back(std::stoll(m));
+  }
   for (const std::string& name : words(argument(1, "F32,F16,BF16,F8_E4M3,Q4_0,Q8_0,Q4_K,Q6_K"))) {
     const Type* type = type_by_name(name);
     if (type == nullptr) continue;
@@ -109,7 +130,14 @@ int main(int argc, char** argv) {
   AttentionShape grouped{12, 2, 128, 128, 0, 256, 128, 128, 512, 64, 0.1f};
   AttentionShape latent{16, 1, 576, 512, 0, 0, 0, 0, 576, 64, 0.1f};
   AttentionShape expanded{16, 16, 192, 128, 0, 192, 320, 320, 5120, 4096, 0.1f};
-  if (argument(5, "attention") != "attention") return 0;
+  const std::vector<std::string> others = words(argument(5, "attention,gemm"));
+  const auto wanted = [&](const char* name) { return std::find(others.begin(), others.end(), name) != others.end(); };
+  if (wanted("gemm")) {
+    bench_gemm(pool, peaks, 512, 2048, 2048);
+    bench_gemm(pool, peaks, 2048, 2048, 512);
+    bench_gemm(pool, peaks, 2048, 2048, 2048);
+  }
+  if (!wanted("attention")) return 0;
   for (const Type* type : {f32(), bf16()}) {
     for (int64_t tokens : {512, 4096}) {
       grouped.type = latent.type = expanded.type = type;

@@ -88,6 +88,28 @@ struct PairTask {
   const float* bias;
 };
 
+// C = op(A) op(B), or C += (kernels/gemm.h). Both operands as rows of k values: op(A) [m, k], op(B)^T [n, k].
+struct GemmOperand {
+  const float* at;
+  int64_t rows, cols, ld;
+  bool across;  // value (r, k) stands at [k * ld + r], not at [r * ld + k]
+};
+struct GemmTask {
+  GemmOperand a, b;
+  float* c;  // [a.rows, b.rows], stride ldc
+  int64_t ldc;
+  bool accumulate;
+  std::byte* packed;  // op(A), as GemmForm::pack leaves it
+};
+// Rows and columns of C; bounds are multiples of 16, but for the last.
+struct GemmPart { int64_t row, row_end, column, column_end; };
+struct GemmForm {
+  int64_t (*packed_bytes)(const GemmOperand& a);  // 0: op(A) is read where it is
+  void (*pack)(const GemmTask& task, int64_t row, int64_t row_end, float* scratch);
+  void (*multiply)(const GemmTask& task, const GemmPart& part, float* scratch);
+  int64_t (*scratch)(const GemmTask& task, int64_t rows, int64_t columns);  // floats, for either
+};
+
 // Queries rows[0 ... row_count) x heads [head, head + head_count): all share one key head and one list of pages.
 struct AttentionTask {
   const AttentionShape* shape;
@@ -129,6 +151,7 @@ struct KernelTable {
   void (*pairs)(const PairTask& task, int64_t begin, int64_t end, float* scratch);  // rows; multiples of 16 but for the last
   int64_t (*pair_scratch)(int64_t m) = nullptr;    // floats; null: none
   int64_t (*prompt_scratch)(int64_t m) = nullptr;  // floats, of StripType::prompt
+  const GemmForm* gemm = nullptr;                  // null: by matmul, or pairs (gemm.cpp)
   void (*attention)(const AttentionTask& task, float* scratch);
   int64_t (*attention_scratch)(const AttentionShape& shape);
   // Of the queries that see one of the segment's tokens: part [row_count * head_count][part_floats].

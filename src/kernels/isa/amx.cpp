@@ -46,6 +46,11 @@ struct Tiles {
   }
 };
 
+// The nearest BF16 of two values of each lane, side by side.
+inline void store_nearest_pairs(uint32_t* out, Lanes first, Lanes second) {
+  _mm512_storeu_si512(out, upper_halves(rounded_bf16(first.v), rounded_bf16(second.v)));
+}
+
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
 
@@ -53,6 +58,7 @@ struct Tiles {
 #include "kernels/body/tiles.h"
 // (in this order)
 #include "kernels/body/pair_tiles.h"
+#include "kernels/body/gemm_tiles.h"
 #include "kernels/body/pair_weights.h"
 #include "kernels/body/segment_tiles.h"
 
@@ -97,7 +103,10 @@ int64_t bf16_burst(int64_t rounds, float* result) {
 const KernelTable& amx_table(const KernelTable& served, bool pairs) {
   KernelTable& table = amx::tile_table(served);
   table.name = "amx", table.int8_burst = amx::int8_burst;
-  if (pairs) amx::take_pairs(table), amx::take_attention(table), table.bf16_burst = amx::bf16_burst;
+  if (pairs) {
+    amx::take_pairs(table), amx::take_attention(table);
+    table.gemm = &amx::kGemmTiles, table.bf16_burst = amx::bf16_burst;
+  }
   return table;
 }
 
