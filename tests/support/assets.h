@@ -1,6 +1,8 @@
 // Where tests find things: small goldens in tests/golden, real models through the variable SONDE_ASSETS.
 #pragma once
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <filesystem>
 #include <string>
@@ -27,6 +29,12 @@ inline std::string expected_path(const std::string& name) {
   if (name.starts_with("models/")) return find_golden(name + "/expected.safetensors");
   if (name.find("-00001-of-") != std::string::npos) return find_golden("gguf/v2-lite-split.Q8_0.expected.safetensors");
   return find_golden(name.substr(0, name.size() - 5) + ".expected.safetensors");
+}
+
+// As GoogleTest wants the names of parameters: letters, digits and underscores.
+inline std::string parameter_name(std::string text) {
+  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return !std::isalnum(c); }, '_');
+  return text;
 }
 
 }  // namespace sonde::test
