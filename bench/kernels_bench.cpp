@@ -1,6 +1,8 @@
 // Speed of the kernels beside the machine's own peaks:
-//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention,gemm]
-//   e.g. kernels_bench BF16,Q4_K 1536x8960 1,8,512 2; kernels_bench "" "" "" 2 gemm
+//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention,gemm,packed]
+//   e.g. kernels_bench BF16,Q4_K 1536x8960 1,8,512 2; kernels_bench "" "" "" 2 gemm; kernels_bench Q4_K 8960x1536 1,2,8 1 packed
+// Weights are multiplied as the exact path does; `packed`: as the fast path does, packed where their type has that form, and beside
+// each number of tokens how many times the first one's time it takes.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -14,6 +16,7 @@
 #include "base/random.h"
 #include "kernels/gemm.h"
 #include "kernels/kernels.h"
+#include "kernels/pack.h"
 #include "kernels/peaks.h"
 #include "tensor/types.h"
 
@@ -46,25 +49,58 @@ double time_of(F&& f) {
   return best;
 }
 
-void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_t rows, int64_t cols, const std::vector<int64_t>& ms) {
+void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_t rows, int64_t cols, const std::vector<int64_t>& ms,
+                  bool packed) {
   if (type.unpack == nullptr || cols % type.block != 0) return;
   // Several copies, so that few tokens read memory and not the cache.
   const int64_t bytes = rows * type.row_bytes(cols), copies = std::max<int64_t>(1, (int64_t{192} << 20) / bytes);
   AlignedVector<std::byte> data(std::size_t(bytes * copies));
   Random random(1);
-  for (std::byte& b : data) b = std::byte(random.next_u32() & 0x3f);
+  if (type.pack != nullptr) {
+    std::vector<float> row(static_cast<std::size_t>(cols));
+    for (int64_t r = 0; r < rows * copies; ++r) {
+      for (float& value : row) value = float(random.next_u32()) * 0x1p-32f - 0.5f;
+      type.pack(row.data(), cols / type.block, data.data() + r * type.row_bytes(cols));
+    }
+  } else {
+    for (std::byte& b : data) b = std::byte(random.next_u32() & 0x3f);
+  }
+  const bool fp8 = type.is_float() && type.bytes == 1;
+  const std::vector<float> scales(std::size_t((rows + 127) / 128 * ((cols + 127) / 128)), 0.5f);
+  std::vector<Matrix> w(static_cast<std::size_t>(copies));
+  AlignedVector<std::byte> strips;
+  for (int64_t copy = 0; copy < copies; ++copy) {
+    Matrix& m = w[std::size_t(copy)];
+    m = {&type, data.data() + copy * bytes, rows, cols, type.row_bytes(cols)};
+    if (fp8) m.scales = reinterpret_cast<const std::byte*>(scales.data()), m.scale_type = f32(), m.scale_cols = (cols + 127) / 128;
+    if (!packed) continue;
+    const int64_t packed_size = packed_bytes(m);
+    m.by_pairs = &type == bf16(), m.by_values = packed_size == 0 && type.bytes < 2 * type.block, m.as_stored = m.by_values && fp8;
+    if (packed_size == 0) continue;
+    if (strips.empty()) strips.resize(std::size_t(packed_size * copies));
+    std::byte* const to = strips.data() + copy * packed_size;
+    if (const Status done = pack_rows(pool, m, 0, rows, to); !done.ok()) {
+      fmt::print("{}: {}\n", type.name, done.error().message());
+      return;
+    }
+    use_packed(m, to);
+  }
+  double first = 0;
   for (int64_t m : ms) {
     AlignedVector<float> x(std::size_t(m * cols), 0.5f), y(std::size_t(m * rows));
-    int64_t copy = 0;
+    std::size_t copy = 0;
+    const Product shape{w[0], x.data(), m, cols, y.data(), rows};
     const double seconds = time_of([&] {
-      const Matrix w{&type, data.data() + copy * bytes, rows, cols, type.row_bytes(cols)};
-      matmul(pool, w, x.data(), m, cols, y.data(), rows);
-      copy = (copy + 1) % copies;
+      matmul(pool, w[copy], x.data(), m, cols, y.data(), rows);
+      copy = (copy + 1) % w.size();
     });
+    if (first == 0) first = seconds;
+    const Profile::Arithmetic kind = arithmetic(shape);
+    const double peak = kind == Profile::kInt8 ? peaks.int8_gops : kind == Profile::kBf16 ? peaks.bf16_gflops : peaks.fma_gflops;
     const double gbs = 1e-9 * double(bytes) / seconds, gflops = 2e-9 * double(rows * cols * m) / seconds;
-    const double bound = std::max(double(bytes) / peaks.dram_read_gbs, 2.0 * double(rows * cols * m) / peaks.fma_gflops) * 1e-9;
-    fmt::print("{:8} {:>6}x{:<6} m {:<4} {:9.1f} us {:7.2f} GB/s {:8.2f} GFLOP/s {:7.2f} Gweights/s {:5.0f} % of what binds\n", type.name,
-               rows, cols, m, seconds * 1e6, gbs, gflops, gflops / 2 / double(m), 100 * bound / seconds);
+    const double bound = std::max(double(bytes) / peaks.dram_read_gbs, 2.0 * double(rows * cols * m) / peak) * 1e-9;
+    fmt::print("{:8} {:>6}x{:<6} m {:<4} {:9.1f} us {:7.2f} GB/s {:8.2f} Gop/s {:7.2f} Gweights/s {:5.0f} % of what binds {:6.2f} times\n",
+               type.name, rows, cols, m, seconds * 1e6, gbs, gflops, gflops / 2 / double(m), 100 * bound / seconds, seconds / first);
   }
 }
 
@@ -119,19 +155,19 @@ int main(int argc, char** argv) {
   for (const std::string& m : words(argument(3, "1,8,512"))) {
     if (!m.empty()) ms.push_back(std::stoll(m));
   }
+  const std::vector<std::string> others = words(argument(5, "attention,gemm"));
+  const auto wanted = [&](const char* name) { return std::find(others.begin(), others.end(), name) != others.end(); };
   for (const std::string& name : words(argument(1, "F32,F16,BF16,F8_E4M3,Q4_0,Q8_0,Q4_K,Q6_K"))) {
     const Type* type = type_by_name(name);
     if (type == nullptr) continue;
     for (const std::string& shape : words(argument(2, "1536x8960,8960x1536,256x1536"))) {
       const std::size_t by = shape.find('x');
-      bench_matmul(pool, peaks, *type, std::stoll(shape.substr(0, by)), std::stoll(shape.substr(by + 1)), ms);
+      bench_matmul(pool, peaks, *type, std::stoll(shape.substr(0, by)), std::stoll(shape.substr(by + 1)), ms, wanted("packed"));
     }
   }
   AttentionShape grouped{12, 2, 128, 128, 0, 256, 128, 128, 512, 64, 0.1f};
   AttentionShape latent{16, 1, 576, 512, 0, 0, 0, 0, 576, 64, 0.1f};
   AttentionShape expanded{16, 16, 192, 128, 0, 192, 320, 320, 5120, 4096, 0.1f};
-  const std::vector<std::string> others = words(argument(5, "attention,gemm"));
-  const auto wanted = [&](const char* name) { return std::find(others.begin(), others.end(), name) != others.end(); };
   if (wanted("gemm")) {
     bench_gemm(pool, peaks, 512, 2048, 2048);
     bench_gemm(pool, peaks, 2048, 2048, 512);

@@ -98,7 +98,8 @@ void stream_direct_rows(const MatmulTask& t, int64_t begin, int64_t end) {
   });
 }
 
-// FP8 with a scale for every block of rows and columns: each value times its scale, rounded, as unpack_part() does.
+// FP8 with a scale for every block of rows and columns: each value times its scale, rounded, as unpack_part() does, but for
+// scales from 2^120 on.
 template <int R, int T>
 void stream_scaled(const MatmulTask& t, int64_t row, int64_t token) {
   const Byte* w[R];
@@ -117,7 +118,8 @@ void stream_scaled(const MatmulTask& t, int64_t row, int64_t token) {
     for (int r = 0; r < R; ++r, scales[r - 1] += t.scale_bytes) {
       float one;
       t.unpack_scale(scales[r], 1, &one);
-      scale[r] = set(one);
+      if (!quant::SONDE_ISA::F8_E4M3::is_finite(reinterpret_cast<const std::byte*>(w[r] + k), end - k)) one = __builtin_nanf("");
+      scale[r] = set(one * kOfBytes);
       for (int64_t i = k; i < end; i += 64) __builtin_prefetch(w[r] + i + (R == 1 ? kScaledAhead : R * t.row_bytes));
     }
     const int64_t whole = k + (end - k) / 16 * 16;

@@ -16,7 +16,7 @@ constexpr int fused_rows(int tokens) { return tokens <= 2 ? 2 : 1; }  // 8 accum
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
-struct Byte { uint8_t bits; };  // FP8
+struct Byte { uint8_t bits; };  // FP8 of numbers; loaded in units of kOfBytes
 
 struct Lanes { __m256 a, b; };
 
@@ -30,12 +30,11 @@ inline __m256 halves(const Half* p) { return _mm256_cvtph_ps(_mm_loadu_si128(rei
 inline Lanes load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
 inline Lanes load(const Half* p) { return {halves(p), halves(p + 8)}; }
 inline Lanes load(const Bfloat* p) { return {bfloats(p), bfloats(p + 8)}; }
+constexpr float kOfBytes = quant::SONDE_ISA::F8_E4M3::kOfHalves;  // value of a unit
 inline Lanes load(const Byte* p) {
   using Q = quant::SONDE_ISA::F8_E4M3;
   const __m256i halves = Q::halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  const __m256 scale = _mm256_set1_ps(Q::kOfHalves);
-  return {_mm256_mul_ps(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), scale),
-          _mm256_mul_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)), scale)};
+  return {_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1))};
 }
 template <class T>
 inline Lanes load_part(const T* p, int64_t n) {

@@ -18,10 +18,10 @@ constexpr int kStripAlone = 8;                   // of one strip
 constexpr int kStripRuns = 2;                    // of memory at once, where the processor likes it (kernels::read_once)
 constexpr int fused_rows(int tokens) { return tokens <= 4 ? 4 : 2; }  // 24 accumulators at most, beside tables and codes
 
+constexpr float kOfBytes = quant::SONDE_ISA::F8_E4M3::kOfHalves;  // value of a unit
 inline Lanes load(const Byte* p) {
   using Q = quant::SONDE_ISA::F8_E4M3;
-  const __m256i halves = Q::halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-  return {_mm512_mul_ps(_mm512_cvtph_ps(halves), _mm512_set1_ps(Q::kOfHalves))};
+  return {_mm512_cvtph_ps(Q::halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
 
 inline Lanes from_codes(quant::SONDE_ISA::Codes codes) { return {quant::SONDE_ISA::floats(codes)}; }

@@ -10,7 +10,7 @@ namespace {
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
-struct Byte { uint8_t bits; };  // FP8
+struct Byte { uint8_t bits; };  // FP8 of numbers; loaded in units of kOfBytes
 
 struct Lanes { __m512 v; };
 

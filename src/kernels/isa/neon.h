@@ -22,7 +22,8 @@ constexpr int kStripTokens = 2, kStripAlone = 2, kStripPair = 1, kStripRuns = 1;
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
-struct Byte { uint8_t bits; };  // FP8
+struct Byte { uint8_t bits; };  // FP8 of numbers; loaded in units of kOfBytes
+constexpr float kOfBytes = 1;
 
 struct Lanes { float32x4_t a, b, c, d; };
 

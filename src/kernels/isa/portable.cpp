@@ -14,7 +14,8 @@ constexpr int fused_rows(int) { return 1; }
 
 struct Half { uint16_t bits; };
 struct Bfloat { uint16_t bits; };
-struct Byte { uint8_t bits; };  // FP8
+struct Byte { uint8_t bits; };  // FP8 of numbers; loaded in units of kOfBytes
+constexpr float kOfBytes = 1;
 
 struct Lanes { float v[16]; };
 

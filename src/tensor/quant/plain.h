@@ -62,22 +62,36 @@ struct F8_E4M3 {
   static constexpr const char* kSafetensors = "F8_E4M3";
   static constexpr int kId = -1, kBlock = 1, kBytes = 1;
 #if defined(__AVX2__) && defined(__F16C__)
-  // Sixteen as halves: in a half's places the exponent stands for 2^8 less, denormals included.
+  // Sixteen as halves: in a half's places the exponent stands for 2^8 less, denormals included. NaN becomes 480.
   static constexpr float kOfHalves = 256;
   static __m256i halves(__m128i codes) {
-    const __m256i all_but_sign = _mm256_set1_epi16(0x7F), sign = _mm256_set1_epi16(0x80),
-                  nan = _mm256_set1_epi16(0x7E00), wide = _mm256_cvtepu8_epi16(codes);
-    const __m256i m = _mm256_and_si256(wide, all_but_sign);
-    return _mm256_or_si256(_mm256_blendv_epi8(_mm256_slli_epi16(m, 7), nan, _mm256_cmpeq_epi16(m, all_but_sign)),
-                           _mm256_slli_epi16(_mm256_and_si256(wide, sign), 8));
+    return _mm256_and_si256(_mm256_slli_epi16(_mm256_cvtepi8_epi16(codes), 7), _mm256_set1_epi16(short(0xBF80)));
   }
 #endif
+  static bool is_finite(const std::byte* p, int64_t n) {
+    const uint8_t* in = as_bytes(p);
+    bool nan = false;
+#if defined(__AVX2__)
+    const __m256i all_but_sign = _mm256_set1_epi8(0x7F);
+    __m256i found = _mm256_setzero_si256();
+    for (; n >= 32; n -= 32, in += 32) {
+      const __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
+      found = _mm256_or_si256(found, _mm256_cmpeq_epi8(_mm256_and_si256(codes, all_but_sign), all_but_sign));
+    }
+    nan = !_mm256_testz_si256(found, found);
+#endif
+    for (int64_t i = 0; i < n; ++i) nan |= (in[i] & 0x7F) == 0x7F;
+    return !nan;
+  }
   static void unpack(const std::byte* p, int64_t n, float* __restrict out) {
     const uint8_t* __restrict in = as_bytes(p);
 #if defined(__AVX2__) && defined(__F16C__)
     const __m256 scale = _mm256_set1_ps(kOfHalves);
+    const __m256i all = _mm256_set1_epi16(0x3F80), nan = _mm256_set1_epi16(0x7E00), sign = _mm256_set1_epi16(short(0x8000));
     for (; n >= 16; n -= 16, in += 16, out += 16) {
-      const __m256i sixteen = halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
+      const __m256i finite = halves(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
+      const __m256i is_nan = _mm256_cmpeq_epi16(_mm256_and_si256(finite, all), all);
+      const __m256i sixteen = _mm256_blendv_epi8(finite, _mm256_or_si256(_mm256_and_si256(finite, sign), nan), is_nan);
       _mm256_storeu_ps(out, _mm256_mul_ps(scale, _mm256_cvtph_ps(_mm256_castsi256_si128(sixteen))));
       _mm256_storeu_ps(out + 8, _mm256_mul_ps(scale, _mm256_cvtph_ps(_mm256_extracti128_si256(sixteen, 1))));
     }
