@@ -34,6 +34,7 @@ MatmulTask task_of(const Product& p) {
 
 // Below so many multiplications a fork-join costs more than it saves.
 constexpr int64_t kSmall = 1 << 15;
+constexpr int64_t kSmallInput = 1 << 13;  // values to round, likewise
 constexpr int64_t kFew = 8;  // tokens
 // Bytes of x in pairs from which on tiles pass over it in spans, which come from afar once for each unit.
 constexpr int64_t kLargeInput = 768 << 10;
@@ -220,7 +221,7 @@ class RoundedInputs {
         (in.pairs ? table.round_pairs : table.round_tiles)(in, first, last);
       });
     };
-    if (values < kSmall) return part(0, tiles.total(), 0);
+    if (values < kSmallInput) return part(0, tiles.total(), 0);
     pool.share(tiles.total(), 1, part);
   }
 
@@ -425,7 +426,8 @@ void matmul(ThreadPool& pool, std::span<const Product> given) {
   std::span<const Product> products = given;
   if (std::any_of(given.begin(), given.end(), mixed)) {
     parts.clear();
-    for (const Product& p : given) in_two_parts(p, mixed(p) ? p.m - p.prompt : p.m, [](const Product& part) { parts.push_back(part); });
+    const auto keep = [](const Product& part) { parts.push_back(part); };
+    for (const Product& p : given) mixed(p) ? in_two_parts(p, p.m - p.prompt, keep) : keep(p);
     products = parts;
   }
   const auto apart = std::count_if(products.begin(), products.end(), in_two);

@@ -1,37 +1,43 @@
 // Equalities of the forward pass: the same bits however the work is cut, and the two forms of latent attention alike.
 #include <gtest/gtest.h>
 
-#include <cctype>
 #include <tuple>
 
 #include "support/assets.h"
+#include "support/kernel_set.h"
 #include "support/runner.h"
 
 namespace sonde::test {
 namespace {
 
-// A checkpoint, and whether to compute exactly.
-class Equalities : public testing::TestWithParam<std::tuple<std::string, bool>> {
+std::string path_of(const std::string& name) { return name == "models/mini" ? source(name) : find_golden(name); }
+
+std::unique_ptr<Model> load(const std::string& path, bool exact) {
+  auto checkpoint = Checkpoint::open(path);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+  if (!checkpoint.ok()) return nullptr;
+  auto model = Model::load(std::shared_ptr<const Checkpoint>(std::move(checkpoint).value()), {.exact = exact});
+  EXPECT_TRUE(model.ok()) << model.error().message();
+  return model.ok() ? std::move(model).value() : nullptr;
+}
+
+std::vector<int32_t> some_ids(const Model& model, int count) {
+  std::vector<int32_t> ids;
+  for (int i = 0; i < count; ++i) ids.push_back(int32_t((i * 7919 + 13) % model.config().vocab_size));
+  return ids;
+}
+
+// An instruction set, a checkpoint, and whether to compute exactly.
+class Equalities : public testing::TestWithParam<std::tuple<std::string, std::string, bool>> {
  protected:
-  static std::unique_ptr<Model> load(bool exact) {
-    auto checkpoint = Checkpoint::open(path());
-    EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-    if (!checkpoint.ok()) return nullptr;
-    auto model = Model::load(std::shared_ptr<const Checkpoint>(std::move(checkpoint).value()), {.exact = exact});
-    EXPECT_TRUE(model.ok()) << model.error().message();
-    return model.ok() ? std::move(model).value() : nullptr;
-  }
-  static bool exact() { return std::get<1>(GetParam()); }
-  static std::string path() {
-    const std::string& name = std::get<0>(GetParam());
-    return name == "models/mini" ? source(name) : find_golden(name);
-  }
+  static bool exact() { return std::get<2>(GetParam()); }
   void SetUp() override {
-    if (path().empty()) GTEST_SKIP() << std::get<0>(GetParam()) << " is not in tests/golden and SONDE_ASSETS is not set";
-    model_ = load(exact());
+    SONDE_NEEDS_SET(set_);
+    const std::string &name = std::get<1>(GetParam()), path = path_of(name);
+    if (path.empty()) GTEST_SKIP() << name << " is not in tests/golden and SONDE_ASSETS is not set";
+    model_ = load(path, exact());
     ASSERT_NE(model_, nullptr);
-    for (int i = 0; i < 300; ++i)  // more than a segment of the fast path's attention
-      ids_.push_back(int32_t((i * 7919 + 13) % model_->config().vocab_size));
+    ids_ = some_ids(*model_, 300);  // more than a segment of the fast path's attention
   }
   AlignedVector<float> in_chunks(int64_t chunk, bool absorbed) {
     Runner runner(*model_);
@@ -62,6 +68,7 @@ class Equalities : public testing::TestWithParam<std::tuple<std::string, bool>> 
   }
   static constexpr double kFastBound = 0.3;  // what the fast path may cost
 
+  const KernelSet set_{std::get<0>(GetParam())};
   std::unique_ptr<Model> model_;
   std::vector<int32_t> ids_;
 };
@@ -84,8 +91,8 @@ TEST_P(Equalities, OneThreadEqualsTwo) {
 }
 
 TEST_P(Equalities, AbsorbedAndExpandedAgree) {
-  // Two orders of the same F32 arithmetic: the bound is that of the exact path itself, 2e-4 of the spread. The fast path
-  // rounds other values in either form.
+  // Two orders of the same F32 arithmetic: the bound is that of the exact path itself, 2e-4 of the spread. The fast
+  // path rounds other values in either form.
   const auto expanded = in_chunks(int64_t(ids_.size()), false), absorbed = in_chunks(1, true);
   EXPECT_LE(exact() ? worst(absorbed, expanded) : usual(absorbed, expanded), exact() ? 2e-4 : kFastBound);
 }
@@ -98,30 +105,60 @@ TEST_P(Equalities, NeighboursInTheBatchChangeNothing) {
   for (auto& list : pages)
     for (int p = 0; p < 5; ++p)
       storage.emplace_back(std::size_t(layout.page_bytes())), list.push_back(storage.back().data());
-  // Eight prompts of unlike length in one pass, one of them already decoding; then each alone.
-  std::vector<SequenceChunk> chunks;
-  for (std::size_t s = 0; s < 8; ++s)
-    chunks.push_back({std::span(ids_).subspan(s * 3, 5 + s * 17), 0, pages[s], s % 3 == 2, Logits::kAll});
-  ForwardResult together;
-  model_->forward(pool, chunks, together, nullptr);
-  std::size_t at = 0;
-  for (const SequenceChunk& chunk : chunks) {
-    const auto alone = Runner(*model_).feed(chunk.tokens, chunk.absorbed).logits;
-    ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.logits.begin() + std::ptrdiff_t(at)));
-    at += alone.size();
+  // Eight sequences in one pass, a third of them already decoding, with many rows or with one each, so that some experts
+  // have rows of both kinds and some of prompts alone; then each alone.
+  for (const bool many : {true, false}) {
+    std::vector<SequenceChunk> chunks;
+    for (std::size_t s = 0; s < 8; ++s) {
+      const bool decodes = s % 3 == 2;
+      const std::size_t rows = many || !decodes ? 5 + s * 17 : 1;
+      chunks.push_back({std::span(ids_).subspan(s * 3, rows), 0, pages[s], decodes, Logits::kAll});
+    }
+    ForwardResult together;
+    model_->forward(pool, chunks, together, nullptr);
+    std::size_t at = 0;
+    for (const SequenceChunk& chunk : chunks) {
+      const auto alone = Runner(*model_).feed(chunk.tokens, chunk.absorbed).logits;
+      ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.logits.begin() + std::ptrdiff_t(at))) << at;
+      at += alone.size();
+    }
+    EXPECT_EQ(at, together.logits.size());
   }
-  EXPECT_EQ(at, together.logits.size());
 }
 
-std::string title(const testing::TestParamInfo<std::tuple<std::string, bool>>& info) {
-  std::string name = std::get<0>(info.param) + (std::get<1>(info.param) ? "_exact" : "_fast");
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(static_cast<unsigned char>(c)); }, '_');
-  return name;
+std::string title(const testing::TestParamInfo<Equalities::ParamType>& info) {
+  const auto& [isa, name, exact] = info.param;
+  return parameter_name((isa.empty() ? name : isa + "_" + name) + (exact ? "_exact" : "_fast"));
 }
 const auto kCheckpoints = testing::Values("models/mini", "models/v2-lite-f32", "models/v3-fp8-ue8m0",
                                           "models/qwen3-bf16", "gguf/v2-lite-split.Q8_0.gguf", "gguf/llama.Q5_1.gguf",
                                           "gguf/v2-lite-wide-joined.Q4_K_M.gguf");
-INSTANTIATE_TEST_SUITE_P(All, Equalities, testing::Combine(kCheckpoints, testing::Bool()), title);
+INSTANTIATE_TEST_SUITE_P(All, Equalities, testing::Combine(testing::Values(""), kCheckpoints, testing::Bool()), title);
+INSTANTIATE_TEST_SUITE_P(Sets, Equalities, testing::Combine(other_sets(), few_checkpoints(), testing::Values(false)),
+                         title);
+
+// The exact path is the same bits in every set that this processor has, in both forms of attention.
+class ExactEqualities : public testing::TestWithParam<std::string> {};
+
+TEST_P(ExactEqualities, EverySetGivesTheSameBits) {
+  const std::string path = path_of(GetParam());
+  if (path.empty()) GTEST_SKIP() << GetParam() << " is not in tests/golden and SONDE_ASSETS is not set";
+  std::vector<AlignedVector<float>> first;
+  for (const std::string_view name : kernel_sets()) {
+    const KernelSet set{std::string(name)};
+    ASSERT_EQ(kernel_set(), name);
+    const auto model = load(path, true);
+    ASSERT_NE(model, nullptr);
+    const std::vector<int32_t> ids = some_ids(*model, 70);  // more than a block of keys
+    std::vector<AlignedVector<float>> logits;
+    for (const bool absorbed : {false, true}) logits.push_back(Runner(*model).feed(ids, absorbed).logits);
+    if (first.empty()) first = logits;
+    EXPECT_TRUE(logits == first) << name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ExactEqualities, few_checkpoints(),
+                         [](const auto& name) { return parameter_name(name.param); });
 
 }  // namespace
 }  // namespace sonde::test
