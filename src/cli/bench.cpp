@@ -34,7 +34,7 @@ double Measurement::step_seconds(double share) const {
 
 Peaks Measurement::peaks() const {
   const auto mean = [&](double Peaks::*rate) { return (before.*rate + after.*rate) / 2; };
-  return {mean(&Peaks::dram_read_gbs), mean(&Peaks::fma_gflops), mean(&Peaks::int8_gops), mean(&Peaks::bf16_gflops),
+  return {mean(&Peaks::dram_read_gbs), mean(&Peaks::dram_mean_gbs), mean(&Peaks::fma_gflops), mean(&Peaks::int8_gops), mean(&Peaks::bf16_gflops),
           mean(&Peaks::fork_join_us)};
 }
 

@@ -90,8 +90,11 @@ void print_row(const Measurement& m) {
   std::string notes;
   // Where something took the processors away meanwhile. Steps of a prompt differ by what they do.
   const double pace = m.seconds / static_cast<double>(m.steps.size()) / m.step_seconds(0.5);
-  if (m.what == std::string_view("decode") && m.steps.size() > 8 && pace > 1.02)
-    notes += fmt::format("  median step: {:.2f} tokens/s, {:.0f} % of DRAM", m.rate() * pace, 100 * pace * m.gbs() / peaks.dram_read_gbs);
+  if (m.what == std::string_view("decode") && m.steps.size() > 8) {
+    notes += fmt::format("  {:.0f} % of what memory gave on average", 100 * m.gbs() / peaks.dram_mean_gbs);
+    if (pace > 1.02)
+      notes += fmt::format("; median step: {:.2f} tokens/s, {:.0f} % of DRAM", m.rate() * pace, 100 * pace * m.gbs() / peaks.dram_read_gbs);
+  }
   if (most > 1.1 * least)
     notes += fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.before.dram_read_gbs, m.after.dram_read_gbs);
   if (m.of_plain > 0) notes += fmt::format("  --reproducible: {:.0f} % of the speed above", 100 * m.of_plain);
@@ -116,7 +119,9 @@ Json to_json(const Measurement& m) {
                {"gb_per_second", m.gbs()},
                {"gflop_per_second", m.gflops()},
                {"dram_read_gb_per_second", {m.before.dram_read_gbs, m.after.dram_read_gbs}},
+               {"dram_mean_gb_per_second", {m.before.dram_mean_gbs, m.after.dram_mean_gbs}},
                {"of_dram_peak", m.gbs() / peaks.dram_read_gbs},
+               {"of_dram_mean", m.gbs() / peaks.dram_mean_gbs},
                {"of_fma_peak", m.gflops() / peaks.fma_gflops},
                {"of_int8_peak", m.gflops() / peaks.int8_gops}};
   if (peaks.bf16_gflops > 0) json["of_bf16_peak"] = m.gflops() / peaks.bf16_gflops;

@@ -62,8 +62,8 @@ Result<int> bench(const BenchOptions& options) {
     print(fmt::format("machine   {}{}, {} threads, {} kernels\n", cpu_name(), kind, direct.pool->size(), kernel_set()));
     const std::string pairs = peaks.bf16_gflops > 0 ? fmt::format(", {:.0f} GFLOP/s BF16 dot", peaks.bf16_gflops) : "";
     const std::string join = peaks.fork_join_us > 0 ? fmt::format(", fork-join {:.2f} us", peaks.fork_join_us) : "";
-    print(fmt::format("peaks     {:.1f} GB/s read, {:.0f} GFLOP/s FP32 FMA{}, {:.0f} Gop/s int8 dot{}\n",
-                      peaks.dram_read_gbs, peaks.fma_gflops, pairs, peaks.int8_gops, join));
+    print(fmt::format("peaks     {:.1f} GB/s read ({:.1f} on average), {:.0f} GFLOP/s FP32 FMA{}, {:.0f} Gop/s int8 dot{}\n",
+                      peaks.dram_read_gbs, peaks.dram_mean_gbs, peaks.fma_gflops, pairs, peaks.int8_gops, join));
     print(fmt::format("model     {}, {} parameters, {} active; {} read a token\n", config.model_type,
                       count_text(static_cast<double>(bench.tensors().parameters)),
                       count_text(static_cast<double>(bench.tensors().active_parameters)),
@@ -114,6 +114,7 @@ Result<int> bench(const BenchOptions& options) {
                 {"machine", {{"cpu", cpu_name()}, {"class", cpu_class()}, {"kernels", kernel_set()}, {"threads", direct.pool->size()}}},
                 {"peaks",
                  {{"dram_read_gb_per_second", peaks.dram_read_gbs},
+                  {"dram_mean_gb_per_second", peaks.dram_mean_gbs},
                   {"fma_gflop_per_second", peaks.fma_gflops},
                   {"int8_gop_per_second", peaks.int8_gops},
                   {"bf16_gflop_per_second", peaks.bf16_gflops},

@@ -60,12 +60,7 @@ void run_whole(const KernelTable& table, const Work& work, int64_t kernel_floats
 void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows) {
   const KernelTable& table = kernels::table();
   const int64_t group = shape.heads / shape.key_heads, count = int64_t(rows.size()), ld = part_floats(shape.value_dim);
-  const int64_t together = kSegmentQueries / std::min(group, kSegmentQueries);
-  int64_t heads = std::min(group, kSegmentQueries);  // of a task
-  if (count == 1) {  // a short text has fewer segments than there are threads: they share its heads
-    const int64_t pieces = segments_of(rows[0].length) * shape.key_heads * ((group + heads - 1) / heads);
-    if (pieces < pool.size()) heads = std::max<int64_t>(1, heads * pieces / pool.size());
-  }
+  const int64_t heads = std::min(group, kSegmentQueries), together = kSegmentQueries / heads;
   const int64_t kernel_floats = table.segment_scratch(shape);
   thread_local Plan mine;
   Plan& plan = mine;  // the caller's, whichever thread a task runs on
@@ -96,8 +91,7 @@ void attention_bf16(ThreadPool& pool, const AttentionShape& shape, std::span<con
   };
   constexpr int64_t kSmall = 1 << 17;  // multiplications below which a fork-join costs more than it saves
   if (seen * (shape.key_dim + shape.value_dim) < kSmall) return all(0, tasks, 0);
-  const bool at_once = tasks >= 3 * pool.size() || (tasks >= pool.size() && segments_of(plan.tasks[0].longest) <= 1);
-  if (pool.size() == 1 || at_once) return pool.share(tasks, 1, all);
+  if (pool.size() == 1 || tasks >= 3 * pool.size()) return pool.share(tasks, 1, all);
 
   if (int64_t(plan.parts.size()) < part_count * ld) plan.parts.resize(std::size_t(part_count * ld));
   float* at = plan.parts.data();

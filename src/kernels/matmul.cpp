@@ -34,7 +34,6 @@ MatmulTask task_of(const Product& p) {
 
 // Below so many multiplications a fork-join costs more than it saves.
 constexpr int64_t kSmall = 1 << 15;
-constexpr int64_t kSmallInput = 1 << 13;  // values to round, likewise
 constexpr int64_t kFew = 8;  // tokens
 // Bytes of x in pairs from which on tiles pass over it in spans, which come from afar once for each unit.
 constexpr int64_t kLargeInput = 768 << 10;
@@ -221,7 +220,7 @@ class RoundedInputs {
         (in.pairs ? table.round_pairs : table.round_tiles)(in, first, last);
       });
     };
-    if (values < kSmallInput) return part(0, tiles.total(), 0);
+    if (values < kSmall) return part(0, tiles.total(), 0);
     pool.share(tiles.total(), 1, part);
   }
 

@@ -23,6 +23,7 @@ TEST(Bench, MeasuresBesideThePeaks) {
     ASSERT_EQ(result["dram_read_gb_per_second"].size(), 2u);  // before and after
     const double memory = result["dram_read_gb_per_second"][0].get<double>() + result["dram_read_gb_per_second"][1].get<double>();
     EXPECT_NEAR(result["of_dram_peak"].get<double>() * memory / 2, result["gb_per_second"].get<double>(), 1e-6 * memory);
+    EXPECT_GE(result["of_dram_mean"], result["of_dram_peak"]);
     const Json& steps = result["step_seconds"];
     EXPECT_GT(steps["p10"], 0);
     EXPECT_GE(steps["p50"], steps["p10"]);
