@@ -303,24 +303,25 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
   thread_local RoundedInputs inputs;
   thread_local std::vector<RoundedTask> tasks;
   inputs.clear(), tasks.clear();
-  int64_t strips = 0, bytes = 0, work = 0;
-  bool few = true;
+  int64_t strips = 0, bytes = 0, bytes_of_few = 0, work = 0;
   for (const Product& p : products) {
     if (p.m == 0 || stored_arithmetic(p) == Profile::kF32) continue;
-    few = few && p.m <= kFew;
     each_form(p, [&](const Product& part) {
       tasks.push_back(rounded_task(part));
       tasks.back().input = inputs.add(part);
     });
     const int64_t stored = strips_of(p.w.rows) * 16 * p.w.row_bytes * (p.up ? 2 : 1);
     bytes += stored, work += stored * p.m;
+    if (p.m <= kFew) bytes_of_few += stored;
   }
   if (tasks.empty()) return;
   for (const RoundedTask& t : tasks) strips += t.strip_count;
   link(tasks);
   inputs.round(pool);
 
-  // Few tokens: runs of memory as long as the balance allows. Many: as many strips as share a pass over x.
+  // Few tokens, of most weights (a batch's experts see few each): runs of memory as long as the balance allows. Many: as many
+  // strips as share a pass over x.
+  const bool few = 2 * bytes_of_few > bytes;
   const int64_t threads = pool.size();
   const kernels::KernelTable& table = kernels::table();
   Units units(int64_t(tasks.size()));

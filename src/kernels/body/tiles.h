@@ -80,19 +80,21 @@ struct TileProduct {
 };
 
 // total[t] += the products of some runs of W and T tokens. While the sums of one are scaled the next is being
-// multiplied.
+// multiplied, and `lines` of memory are called for, some at a time: more than are under way at once would have to wait.
 template <int kHalves, bool kMin, int T>
-void add_runs(const uint8_t* w, int64_t runs, const uint8_t* x, float (*total)[16]) {
+void add_runs(const uint8_t* w, int64_t runs, const uint8_t* x, float (*total)[16], const uint8_t* ahead, int64_t lines) {
   using Product = TileProduct<kHalves, kMin, T>;
   alignas(64) int32_t even[T][16], odd[T][16];
   Lanes acc[T];
 #pragma GCC unroll 16
   for (int t = 0; t < T; ++t) acc[t] = load(total[t]);
-  const int64_t count = runs * kHalves;
+  const int64_t count = runs * kHalves, each = (2 * lines + count - 1) / count;
+  const uint8_t* const ahead_end = ahead + 64 * lines;
   Product(w, x, 0).template multiply<0>();
   Product::template keep<0>(even);
   for (int64_t i = 0; i < count; i += 2) {
     const bool second = i + 1 < count, third = i + 2 < count;
+    for (int64_t line = 0; line < each && ahead < ahead_end; ++line, ahead += 64) __builtin_prefetch(ahead, 0, 2);
     if (second) Product(w, x, i + 1).template multiply<1>();
     Product(w, x, i).add_to(acc, even);
     if (!second) break;
@@ -120,13 +122,11 @@ void sum_strip(const uint8_t* w, int64_t blocks, const uint8_t* x, int64_t token
                            unpacked + i * Reader::kRuns * unpacked_bytes(kHalves, Reader::kMin));
     }
     for (int64_t tile = 0; tile < tiles; ++tile) {
-      for (int64_t line = kLines * tile / tiles; line < kLines * (tile + 1) / tiles; ++line) {
-        __builtin_prefetch(w + n * Reader::kBytes + 64 * line);
-      }
+      const int64_t line = kLines * tile / tiles, lines = kLines * (tile + 1) / tiles - line;
       const int64_t token = tile * kTile, count = tokens - token < kTile ? tokens - token : kTile;
       with_count<kTile>(count, [&]<int T>() {
         const uint8_t* const at = x + token * token_bytes + b * Reader::kRuns * run_bytes(T, kHalves);
-        add_runs<kHalves, Reader::kMin, T>(unpacked, n * Reader::kRuns, at, total + token);
+        add_runs<kHalves, Reader::kMin, T>(unpacked, n * Reader::kRuns, at, total + token, w + n * Reader::kBytes + 64 * line, lines);
       });
     }
   }
