@@ -97,6 +97,7 @@ TEST(Step, GoesOnForOthers) {
         Watched w = watched_engine({.threads = 2, .prefill_chunk = 64, .draft = 0});
         w.model->at_layer = [&](int64_t s, int64_t l) {
           if (s == step && l == layer) late.at(0).cancel();
+          else if (s == 0) late.at(0);  // until all have been submitted: then they are there from the next step on
         };
         const Request a = request(random_prompt(100, 3), 30, 1), b = group ? a : request(random_prompt(90, 4), 30, 2);
         {
