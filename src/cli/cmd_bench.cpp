@@ -174,6 +174,7 @@ extern const Command cmd_bench = {"bench",
                                   "tokens per second beside the machine's peaks",
                                   "  sonde bench model.gguf\n"
                                   "  sonde bench model.gguf --profile -p 0 --depth 4096\n"
+                                  "  sonde bench model.gguf --reproducible -n 0\n"
                                   "  sonde bench model.gguf -p 512 -n 64 --batch 1,8 --depth 0,4096 --json\n",
                                   setup};
 

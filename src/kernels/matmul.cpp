@@ -152,7 +152,7 @@ bool differs(const Product& p) {
 }
 // Calls f(product) for the first rows, and for the others, a prompt's.
 template <class F>
-void in_two_parts(const Product& p, int64_t answers, F&& f) {
+void each_part(const Product& p, int64_t answers, F&& f) {
   if (answers > 0) {
     Product part = p;
     part.m = answers, part.prompt = 0;
@@ -168,7 +168,7 @@ void in_two_parts(const Product& p, int64_t answers, F&& f) {
 // Calls f(product) for the rows of answers and those of a prompt apart, where these have a form of their own.
 template <class F>
 void each_form(const Product& p, F&& f) {
-  in_two_parts(p, differs(p) ? p.m - p.prompt : p.m, f);
+  each_part(p, differs(p) ? p.m - p.prompt : p.m, f);
 }
 Profile::Arithmetic arithmetic(const Matrix& w) {
   if (w.packed != nullptr || w.by_values) return Profile::kInt8;
@@ -427,7 +427,7 @@ void matmul(ThreadPool& pool, std::span<const Product> given) {
   if (std::any_of(given.begin(), given.end(), mixed)) {
     parts.clear();
     const auto keep = [](const Product& part) { parts.push_back(part); };
-    for (const Product& p : given) mixed(p) ? in_two_parts(p, p.m - p.prompt, keep) : keep(p);
+    for (const Product& p : given) mixed(p) ? each_part(p, p.m - p.prompt, keep) : keep(p);
     products = parts;
   }
   const auto apart = std::count_if(products.begin(), products.end(), in_two);

@@ -6,7 +6,7 @@
 namespace sonde {
 
 struct Peaks {
-  double dram_read_gbs = 0;  // 10^9 bytes a second, all threads reading a buffer larger than the last cache: what a tenth of the bursts exceed
+  double dram_read_gbs = 0;  // 10^9 bytes a second, all threads reading a buffer larger than the last cache: a tenth of the bursts exceed it
   double dram_mean_gbs = 0;  // the same over all bursts: what a longer piece of work gets, others' interruptions and all
   double fma_gflops = 0;     // 10^9 F32 operations a second, two a fused multiply-add, widest registers
   double int8_gops = 0;      // 10^9 operations a second of int8 dot products, two a multiply-add
