@@ -107,10 +107,13 @@ std::unique_ptr<CacheFile> CacheFile::find(const std::string& path, const Key& k
   if (fd < 0) return nullptr;
   std::unique_ptr<CacheFile> file(new CacheFile(path, fd, key, 0));
   struct stat status{};
+  std::array<char, kHeader> page{};
   Header header;
   if (::fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < kHeader) return nullptr;
   if (status.st_uid != ::geteuid() && status.st_uid != 0) return nullptr;  // another person's weights
-  if (::pread(fd, &header, sizeof header, 0) != ssize_t(sizeof header)) return nullptr;
+  if (::pread(fd, page.data(), page.size(), 0) != ssize_t(page.size())) return nullptr;
+  std::memcpy(&header, page.data(), sizeof header);
+  if (std::any_of(page.begin() + sizeof header, page.end(), [](char c) { return c != 0; })) return nullptr;
   if (std::memcmp(header.magic, kMagic, sizeof kMagic) != 0 || header.sum != sum_of(header)) return nullptr;
   if (header.layout != key.layout || header.source != key.source) return nullptr;
   if (header.bytes <= 0 || header.bytes != status.st_size - kHeader) return nullptr;

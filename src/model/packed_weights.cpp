@@ -95,10 +95,10 @@ Status PackedWeights::fill(const Matrix& w, int64_t at) {
     SONDE_CHECK(pack_rows(*pool_, w, first, count, piece_.data()));
     SONDE_CHECK(put(std::span(piece_).first(std::size_t(size)), at + first / kRows * strip));
   }
-  return fill_room(bytes);
+  return fill_room(bytes, at);
 }
 
-// Bytes of a matrix, which belong at `at`.
+// The next bytes of the weights, which belong at `at`.
 Status PackedWeights::put(std::span<const std::byte> bytes, int64_t at) {
   if (mode_ == Mode::kMemory) std::memcpy(memory_ + at, bytes.data(), bytes.size());
   if (mode_ == Mode::kCompare && std::memcmp(bytes.data(), base_ + at, bytes.size()) != 0)
@@ -111,10 +111,11 @@ Status PackedWeights::put(std::span<const std::byte> bytes, int64_t at) {
   return written;
 }
 
-// What follows a matrix of so many bytes up to the next one.
-Status PackedWeights::fill_room(int64_t bytes) {
-  const std::byte zeros[2 * kHalfPage] = {};
-  return mode_ == Mode::kWrite ? put(std::span(zeros).first(std::size_t(room_for(bytes) - bytes)), 0) : Status{};
+// What follows a matrix of so many bytes, which stands at `at`, up to the next one: zeros, as new memory has them.
+Status PackedWeights::fill_room(int64_t bytes, int64_t at) {
+  static constexpr std::byte kZeros[2 * kHalfPage] = {};
+  if (mode_ == Mode::kMemory) return {};
+  return put(std::span(kZeros).first(std::size_t(room_for(bytes) - bytes)), at + bytes);
 }
 
 Status PackedWeights::add(Matrix& w) {
@@ -148,7 +149,7 @@ Result<Matrix> PackedWeights::add_values(int64_t rows, int64_t cols, bool to_byt
     } else {
       ++made_;
       SONDE_CHECK(put(stored, at));
-      SONDE_CHECK(fill_room(m.bytes()));
+      SONDE_CHECK(fill_room(m.bytes(), at));
     }
   }
   if (mode_ == Mode::kCount) return m;

@@ -29,7 +29,7 @@ class PackedWeights {
   static Result<std::unique_ptr<PackedWeights>> in_memory(const PackedWeights& counted, int threads);
   static std::unique_ptr<PackedWeights> in_file(const PackedWeights& counted, std::unique_ptr<CacheFile> file,
                                                 int threads);
-  // Finds the packed forms in a file of an earlier start. `compare`: packs all the same, and compares.
+  // Finds the packed forms in a file of an earlier start. `compare`: packs all the same, and compares every byte.
   static std::unique_ptr<PackedWeights> from_file(std::unique_ptr<CacheFile> file);
   static std::unique_ptr<PackedWeights> compare(std::unique_ptr<CacheFile> file, int threads);
   ~PackedWeights();
@@ -60,7 +60,7 @@ class PackedWeights {
   PackedWeights(Mode mode, std::unique_ptr<CacheFile> file, int threads);
   Result<int64_t> take(const Matrix& w, int64_t bytes, std::span<const std::byte> stored);
   Status put(std::span<const std::byte> bytes, int64_t at);
-  Status fill_room(int64_t bytes);
+  Status fill_room(int64_t bytes, int64_t at);
   Status fill(const Matrix& w, int64_t at);
 
   const Mode mode_;

@@ -38,8 +38,18 @@ TEST(Pack, WritesVerifiesAndRemoves) {
   const Ran right = run({"pack", model, "--verify"}, with);
   EXPECT_EQ(right.code, 0) << right.err;
   EXPECT_NE(right.out.find(file), std::string::npos) << right.out;
-  std::fstream(file, std::ios::binary | std::ios::in | std::ios::out).seekp(5000).put('\x31').put('\x7e').put('\x05');
-  expect_one_error(run({"pack", model, "--verify"}, with), 1, "other bytes");
+  // In the header and behind it, in a matrix, at the end.
+  const std::string sound = contents(file);
+  for (const std::size_t at : {std::size_t{30}, std::size_t{3000}, std::size_t{5000}, sound.size() - 1}) {
+    std::string damaged = sound;
+    damaged[at] = char(damaged[at] ^ 0x31);
+    write(file, damaged);
+    expect_one_error(run({"pack", model, "--verify"}, with), 1, at < 4096 ? "no sound cache file" : "other bytes");
+  }
+  write(file, sound + std::string(4096, '\0'));
+  expect_one_error(run({"pack", model, "--verify"}, with), 1, "no sound cache file");
+  write(file, sound);
+  EXPECT_EQ(run({"pack", model, "--verify"}, with).code, 0);
   const Ran removed = run({"pack", model, "--remove"}, with);
   EXPECT_EQ(removed.code, 0) << removed.err;
   EXPECT_EQ(files_in(cache), 0u);

@@ -3,11 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "kernels/pack.h"
 #include "model/packed_weights.h"
 #include "support/assets.h"
 #include "support/runner.h"
@@ -64,6 +67,7 @@ class Packed : public testing::TestWithParam<std::string> {
     EXPECT_EQ(done.back(), int64_t(fs::file_size(source_)));
     if (done.size() > 1) { EXPECT_LT(done[done.size() - 2], done.back()); }
   }
+  CacheFile::Key key() const { return packed_key(*Checkpoint::open(source_).value()); }
   // Loads with the cache as it is now: it must be made again, give the right bits, and be there afterwards.
   void expect_made_again(const AlignedVector<float>& want) {
     auto model = load(options());
@@ -137,8 +141,14 @@ TEST_P(Packed, WhatIsNotThisModelsIsMadeAgain) {
   std::ofstream(file_, std::ios::trunc) << std::string(5000, '\0');  // as a half-written one begins
   expect_made_again(want);
 
-  // A source that has changed, if only in its time.
-  fs::last_write_time(source_, fs::last_write_time(source_) + std::chrono::seconds(5));
+  // Of another layout, the sum of its header right.
+  std::string header(120, '\0');
+  std::ifstream(file_, std::ios::binary).read(header.data(), 120);
+  ++header[8];
+  const Digest sum = sha256(std::string_view(header).substr(0, 88));
+  std::memcpy(header.data() + 88, sum.data(), sum.size());
+  std::fstream(file_, std::ios::binary | std::ios::in | std::ios::out).write(header.data(), 120);
+  EXPECT_TRUE(CacheFile::find(file_, {kPackedLayout + 1, key().source}));
   expect_made_again(want);
 
   // A sound file of this source that tells of other matrices.
@@ -151,18 +161,73 @@ TEST_P(Packed, WhatIsNotThisModelsIsMadeAgain) {
   expect_made_again(want);
 }
 
+// A source that differs in one thing alone, its weights the same: by each its cache file is another's.
+TEST_P(Packed, OfASourceThatHasChangedIsMadeAgain) {
+  auto first = load(options());
+  ASSERT_TRUE(first.ok()) << first.error().message();
+  const auto want = logits(**first);
+  const auto time = fs::last_write_time(source_);
+  CacheFile::Key before = key();
+  const auto expect_another = [&] {
+    EXPECT_NE(key().source, before.source);
+    expect_made_again(want);
+    before = key();
+  };
+
+  fs::last_write_time(source_, time + std::chrono::nanoseconds(1000));
+  expect_another();
+  fs::last_write_time(source_, time);
+  expect_another();
+
+  const auto size = fs::file_size(source_);
+  std::ofstream(source_, std::ios::binary | std::ios::app) << std::string(32, '\0');
+  fs::last_write_time(source_, time);
+  expect_another();
+  fs::resize_file(source_, size);
+  fs::last_write_time(source_, time);
+  expect_another();
+
+  std::string bytes(4096, '\0');
+  std::ifstream(source_, std::ios::binary).read(bytes.data(), std::streamsize(bytes.size()));
+  const std::string name = "general.name";
+  const std::size_t at = bytes.find(name);
+  ASSERT_NE(at, std::string::npos);
+  const std::size_t letter = at + name.size() + 4 + 8;  // behind the value's type and length
+  std::fstream file(source_, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(std::streamoff(letter)).put(char(bytes[letter] ^ 1));
+  file.close();
+  fs::last_write_time(source_, time);
+  EXPECT_EQ(fs::file_size(source_), size);
+  expect_another();
+}
+
 TEST_P(Packed, AChangedByteIsFoundWhenAskedFor) {
   ASSERT_TRUE(load(options()).ok());
-  std::fstream(file_, std::ios::binary | std::ios::in | std::ios::out).seekp(4096 + 40).put('\x55').put('\xaa');
   ModelOptions verify = options();
   verify.verify_cache = true;
-  const auto verified = load(verify);
-  ASSERT_FALSE(verified.ok());
-  EXPECT_EQ(verified.error().code, Code::kCorrupt);
+  const auto refusal = [&] {
+    const auto verified = load(verify);
+    return verified.ok() ? std::optional<Code>() : verified.error().code;
+  };
+  const auto size = fs::file_size(file_);
+  const auto flip = [&](uintmax_t at) {
+    std::fstream file(file_, std::ios::binary | std::ios::in | std::ios::out);
+    const int byte = file.seekg(std::streamoff(at)).get();
+    file.seekp(std::streamoff(at)).put(char(byte ^ 0x55));
+  };
+  for (const uintmax_t at : {uintmax_t{4136}, size / 2, size - 1}) {
+    flip(at);
+    EXPECT_EQ(refusal(), Code::kCorrupt) << at;
+    flip(at);
+  }
+  for (const uintmax_t at : {70, 200, 4095}) {  // of the header, and behind it in its page
+    flip(at);
+    EXPECT_EQ(refusal(), Code::kNotFound) << at;
+    flip(at);
+  }
+  EXPECT_EQ(refusal(), std::nullopt);
   fs::remove(file_);
-  const auto none = load(verify);
-  ASSERT_FALSE(none.ok());
-  EXPECT_EQ(none.error().code, Code::kNotFound);
+  EXPECT_EQ(refusal(), Code::kNotFound);
 }
 
 TEST_P(Packed, WithoutRoomItIsMemoryAndOneNotice) {
@@ -245,6 +310,51 @@ TEST(PackedPlaces, NeighboursStandHalfAPageApart) {
   ASSERT_EQ(places.size(), sizes.size());
   EXPECT_EQ((*packed)->bytes(), counted->bytes());
   for (std::size_t i = 1; i < places.size(); ++i) EXPECT_EQ((places[i] - places[i - 1]) % 4096, 2048) << i;
+}
+
+// Header, matrices in strips and of halves, what fills the room behind each: no byte is passed over.
+TEST(PackedFile, EveryByteIsCompared) {
+  std::string name = fs::temp_directory_path() / "sonde-bytes-XXXXXX";
+  const fs::path folder = mkdtemp(name.data());
+  const std::string path = folder / "a.packed";
+  const CacheFile::Key key{kPackedLayout, sha256("source")};
+  const auto add_all = [&](PackedWeights& to) -> Status {
+    for (const bool to_bytes : {true, false}) {
+      const auto fill = [](float* values) {
+        for (int i = 0; i < 16 * 96; ++i) values[i] = float(i % 13 + 1);
+      };
+      SONDE_CHECK(to.add_values(16, 96, to_bytes, fill));
+    }
+    return to.finish();
+  };
+  const auto counted = PackedWeights::count();
+  ASSERT_TRUE(add_all(*counted).ok());
+  {
+    auto packed = PackedWeights::in_file(*counted, CacheFile::create(path, key, counted->bytes()).value(), 1);
+    ASSERT_TRUE(add_all(*packed).ok());
+  }
+  const auto verify = [&] {
+    auto file = CacheFile::find(path, key);
+    if (!file) return Status(Error{Code::kNotFound, "", "", "", "", ""});
+    return add_all(*PackedWeights::compare(std::move(file), 1));
+  };
+  ASSERT_TRUE(verify().ok());
+
+  const std::size_t size = fs::file_size(path), header = 4096;
+  ASSERT_EQ(size, header + 2048 + 6144);  // 1632 bytes in strips, 3072 of halves
+  std::string whole(size, '\0');
+  std::ifstream(path, std::ios::binary).read(whole.data(), std::streamsize(size));
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  const auto put = [&](std::size_t at, char byte) { file.seekp(std::streamoff(at)).put(byte).flush(); };
+  for (std::size_t at = 0; at < size; at += at < 120 ? 1 : 7) {
+    put(at, char(whole[at] ^ 1));
+    const Status verified = verify();
+    ASSERT_FALSE(verified.ok()) << at;
+    EXPECT_EQ(verified.error().code, at < header ? Code::kNotFound : Code::kCorrupt) << at;
+    put(at, whole[at]);
+  }
+  EXPECT_TRUE(verify().ok());
+  fs::remove_all(folder);
 }
 
 }  // namespace
