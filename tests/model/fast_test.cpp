@@ -1,7 +1,9 @@
 // The fast path against the exact one: how far rounding moves the logits, and what that costs on real text.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -73,17 +75,37 @@ std::string title(const testing::TestParamInfo<Fast::ParamType>& info) {
   const auto& [isa, name] = info.param;
   return parameter_name(isa.empty() ? name : isa + "_" + name);
 }
-const auto kCheckpoints = testing::Values(
-    "models/v2-lite-bf16", "models/v2-bf16", "models/v3-bf16", "models/v3-fp8", "models/v3-fp8-ue8m0",
-    "models/qwen2-tied-bf16", "models/qwen3-bf16", "models/llama3-rope-bf16", "models/llama-tied-f32",
+// Every golden model that opens (FastCheckpoints holds the list to that). The file in three parts there is one of these.
+const std::vector<std::string> kCheckpoints = {
+    "models/llama-f32", "models/llama-tied-f32", "models/llama3-rope-bf16", "models/qwen2-f32",
+    "models/qwen2-tied-bf16", "models/qwen3-bf16", "models/v2-bf16", "models/v2-f32", "models/v2-lite-bf16",
+    "models/v2-lite-f32", "models/v3-bf16", "models/v3-f32", "models/v3-fp8", "models/v3-fp8-ue8m0",
     "gguf/llama-wide.Q3_K_M.gguf", "gguf/llama.F32.gguf", "gguf/llama.Q5_1.gguf", "gguf/qwen2-wide.Q4_K_M.gguf",
     "gguf/qwen2.F16.gguf", "gguf/qwen2.Q4_0.gguf", "gguf/qwen3-wide.Q6_K.gguf", "gguf/qwen3.BF16.gguf",
-    "gguf/qwen3.Q8_0.gguf", "gguf/v2-lite-joined.Q8_0.gguf", "gguf/v2-lite-split.MXFP4.gguf",
-    "gguf/v2-lite-split.Q4_0.gguf", "gguf/v2-lite-wide-joined.Q4_K_M.gguf", "gguf/v2-lite-wide-split.IQ4_XS.gguf",
-    "gguf/v2-lite-wide-split.LOW.gguf", "gguf/v3-split.Q8_0.gguf", "gguf/v3-wide-split.MIX.gguf",
-    "gguf/v3-wide-split.Q4_K_M.gguf", "gguf/v3-wide-split.TERN.gguf");
-INSTANTIATE_TEST_SUITE_P(All, Fast, testing::Combine(testing::Values(""), kCheckpoints), title);
+    "gguf/qwen3.Q8_0.gguf", "gguf/v2-lite-joined.F32.gguf", "gguf/v2-lite-joined.Q8_0.gguf",
+    "gguf/v2-lite-split.BF16.gguf", "gguf/v2-lite-split.F16.gguf", "gguf/v2-lite-split.MXFP4.gguf",
+    "gguf/v2-lite-split.Q4_0.gguf", "gguf/v2-lite-split.Q8_0.gguf", "gguf/v2-lite-wide-joined.Q4_K_M.gguf",
+    "gguf/v2-lite-wide-split.IQ4_XS.gguf", "gguf/v2-lite-wide-split.LOW.gguf", "gguf/v2-lite-wide-split.Q4_K_M.gguf",
+    "gguf/v2-split.F16.gguf", "gguf/v3-joined.F16.gguf", "gguf/v3-split-mtp.BF16.gguf", "gguf/v3-split.F32.gguf",
+    "gguf/v3-split.Q8_0.gguf", "gguf/v3-wide-split.MIX.gguf", "gguf/v3-wide-split.Q4_K_M.gguf",
+    "gguf/v3-wide-split.TERN.gguf"};
+INSTANTIATE_TEST_SUITE_P(All, Fast, testing::Combine(testing::Values(""), testing::ValuesIn(kCheckpoints)), title);
 INSTANTIATE_TEST_SUITE_P(Sets, Fast, testing::Combine(other_sets(), few_checkpoints()), title);
+
+TEST(FastCheckpoints, AreAllThatOpen) {
+  namespace fs = std::filesystem;
+  for (const std::string& folder : {golden(""), assets() + "/golden/"}) {
+    for (const std::string kind : {"models/", "gguf/"}) {
+      if (!fs::exists(folder + kind)) continue;
+      for (const auto& entry : fs::directory_iterator(folder + kind)) {
+        const std::string file = entry.path().filename().string(), name = kind + file;
+        if (kind == "models/" ? !entry.is_directory() : entry.path().extension() != ".gguf") continue;
+        const bool listed = std::find(kCheckpoints.begin(), kCheckpoints.end(), name) != kCheckpoints.end();
+        EXPECT_EQ(listed, load(entry.path().string(), false).ok()) << name;
+      }
+    }
+  }
+}
 
 constexpr int64_t kWindow = 512;  // of perplexity.json
 
