@@ -10,6 +10,8 @@ namespace {
 constexpr double kForget = 1024;      // steps after which what was measured counts half
 constexpr double kWorthWhile = 1.05;  // gains below this are noise
 constexpr int64_t kFreshSamples = 8, kFreshSteps = 48;
+constexpr double kDenseRow = 0.2;    // of a step of one row, what a row more costs of dense weights: a guess to try
+constexpr double kUnionMemory = 32;  // steps
 
 // By source: of the first token, and of each later one.
 constexpr double kFirst[kDraftSources] = {0.15, 0.35, 0.6, 0.8, 0.8};
@@ -75,6 +77,28 @@ bool StepTimes::fresh(int64_t rows) const {
   return seconds_[b].samples() >= kFreshSamples && steps_ - measured_[b] < kFreshSteps;
 }
 
+ExpertUnion::ExpertUnion(int64_t experts, int64_t chosen, double share) {
+  if (chosen >= experts) return;  // every row reads all
+  one_ = static_cast<double>(chosen) / static_cast<double>(experts), share_ = share;
+}
+
+void ExpertUnion::add(int64_t rows, double times) {
+  if (rows < 2 || share_ == 0) return;
+  // That would have read as much.
+  const double strangers = std::log1p(-std::min(1.0, times * one_)) / std::log1p(-one_);
+  const double part = std::clamp((strangers - 1) / static_cast<double>(rows - 1), 0.0, 1.0);
+  stranger_ += (part - stranger_) / kUnionMemory;
+}
+
+double ExpertUnion::times(int64_t rows) const {
+  return (1 - std::pow(1 - one_, 1 + stranger_ * static_cast<double>(rows - 1))) / one_;
+}
+
+// Where a number of rows lies on the line of costs.
+double StepTimes::reach(int64_t rows) const {
+  return (1 - experts_.share()) * kDenseRow * static_cast<double>(rows) + experts_.share() * experts_.times(rows);
+}
+
 double StepTimes::now(std::size_t at) const { return seconds_[at].seconds() * aged(steps_ - measured_[at]); }
 
 double StepTimes::expect(int64_t rows) const {
@@ -90,15 +114,16 @@ double StepTimes::expect(int64_t rows) const {
     }
   }
   const auto time = [&](int64_t b) { return now(static_cast<std::size_t>(b)); };
-  const auto size = [&](int64_t b) { return static_cast<double>(kRows[static_cast<std::size_t>(b)]); };
+  const auto at = [&](int64_t b) { return reach(kRows[static_cast<std::size_t>(b)]); };
   if (below < 0) return above < 0 ? 0 : time(above);
-  double slope = 0.2 * time(below);  // a guess, good enough to try
+  const double read = 1 - experts_.share() + experts_.share() * experts_.times(kRows[static_cast<std::size_t>(below)]);
+  double slope = time(below) / read;
   if (above >= 0) {
-    slope = (time(above) - time(below)) / (size(above) - size(below));
+    slope = (time(above) - time(below)) / (at(above) - at(below));
   } else if (before >= 0) {
-    slope = std::max(0.0, (time(below) - time(before)) / (size(below) - size(before)));
+    slope = std::max(0.0, (time(below) - time(before)) / (at(below) - at(before)));
   }
-  return time(below) + slope * (static_cast<double>(kRows[wanted]) - size(below));
+  return time(below) + slope * (reach(kRows[wanted]) - at(below));
 }
 
 void DraftAccount::judge(double plain) {

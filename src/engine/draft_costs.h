@@ -47,11 +47,37 @@ class Acceptance {
   std::array<int64_t, kDraftSources> tried_{};  // at which step
 };
 
-// Seconds of a step by the number of its rows: settled for some numbers, between and behind them a straight line. An
-// MoE model's rows read the union of their experts, so a row more is not free. Old values become cheaper, as above.
+// What a step of several rows reads of a model's weights, where one row alone reads 1: the dense ones once, and of its
+// mixtures' experts the union of what the rows choose. Of n experts, k a row, strangers would choose
+// n (1 - (1 - k / n)^rows) between them; rows of one text choose alike, as if each row more were part of a stranger.
+// That part is measured.
+class ExpertUnion {
+ public:
+  ExpertUnion() = default;  // a dense model
+  // `share`: of the bytes that a row reads, those of the experts that it chooses.
+  ExpertUnion(int64_t experts, int64_t chosen, double share);
+
+  // A step of `rows` read so many times the experts of one row.
+  void add(int64_t rows, double times);
+  double times(int64_t rows) const;  // of one row's experts, in expectation
+  double share() const { return share_; }
+
+ private:
+  double one_ = 1;  // k / n
+  double share_ = 0;
+  double stranger_ = 1;  // the part of a stranger that a row more is
+};
+
+// Seconds of a step by the number of its rows: settled for some numbers; between and behind them they grow as what rows
+// cost is expected to: in a dense model a straight line, in a mixture bent by the union of experts. Old values become
+// cheaper, as above.
 class StepTimes {
  public:
+  explicit StepTimes(ExpertUnion experts = {}) : experts_(experts) {}
+
   void add(int64_t rows, double seconds);
+  // What the step read: ExpertUnion::add.
+  void read(int64_t rows, double times) { experts_.add(rows, times); }
   // Measured often and lately enough to compare others with.
   bool fresh(int64_t rows) const;
   double expect(int64_t rows) const;  // 0: nothing is settled yet
@@ -60,7 +86,9 @@ class StepTimes {
   static constexpr std::array<int64_t, 12> kRows = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64};
   static std::size_t bucket(int64_t rows);
   double now(std::size_t bucket) const;
+  double reach(int64_t rows) const;
 
+  ExpertUnion experts_;
   std::array<Duration, kRows.size()> seconds_;
   std::array<int64_t, kRows.size()> measured_{};  // at which step
   int64_t steps_ = 0;

@@ -11,6 +11,14 @@ constexpr int64_t kMostMtp = 6;         // drafts in a row of the one MTP layer;
 constexpr int64_t kFillRows = 32;    // records of the MTP layer are written so many at once where no draft wants them
 constexpr double kAnswerMemory = 8;  // drafts that an answer's own chances look back on
 
+ExpertUnion expert_union(const Model& model) {
+  const ModelConfig& c = model.config();
+  const Model::Choice choice = model.choice_per_token();
+  if (choice.experts == 0) return {};
+  const double share = static_cast<double>(choice.bytes) / static_cast<double>(model.work_per_token().bytes);
+  return {c.n_routed_experts, c.num_experts_per_tok, share};
+}
+
 }  // namespace
 
 Drafter::Drafter(Model& model, ThreadPool& threads, int option)
@@ -18,7 +26,9 @@ Drafter::Drafter(Model& model, ThreadPool& threads, int option)
       threads_(threads),
       option_(option),
       mtp_(option != 0 && model.has_mtp()),
-      hidden_(model.config().hidden_size) {}
+      hidden_(model.config().hidden_size),
+      chosen_(model.choice_per_token().experts),
+      times_(expert_union(model)) {}
 
 bool Drafter::wants_states(Sequence& s) const {
   if (s.drafting.trial == 0) s.drafting.trial = mtp_account_.open() ? mtp_account_.trial() : -1;
@@ -174,7 +184,7 @@ void Drafter::given_up(const std::vector<Scheduler::Work>& works) {
   }
 }
 
-void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds) {
+void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds, int64_t experts) {
   if (!answers_only_) return;
   const auto answers = static_cast<int64_t>(works.size());
   int64_t drafts = 0, by_mtp = 0;
@@ -183,6 +193,7 @@ void Drafter::timed(const std::vector<Scheduler::Work>& works, double seconds) {
     if (work.sequence->drafting.source == DraftSource::kMtp) by_mtp += work.drafts;
   }
   times_.add(answers + drafts, seconds - filling_);
+  if (chosen_ > 0) times_.read(answers + drafts, static_cast<double>(experts) / static_cast<double>(chosen_));
   if (option_ >= 0) return;
   const double plain = times_.expect(answers);
   if (drafts > 0) {  // what other programs have taken of the time does not count

@@ -38,8 +38,8 @@ class Drafter {
   void verified(const Scheduler::Work& work, int64_t accepted, bool ended);
   // The step was given up: its drafts were never judged and count as not made, but for the time that they took.
   void given_up(const std::vector<Scheduler::Work>& works);
-  // The step of the works last proposed took so long.
-  void timed(const std::vector<Scheduler::Work>& works, double seconds);
+  // The step of the works last proposed took so long and read so many experts (ForwardResult::experts).
+  void timed(const std::vector<Scheduler::Work>& works, double seconds, int64_t experts);
 
   int64_t drafted() const { return drafted_; }
   int64_t accepted() const { return accepted_; }
@@ -63,6 +63,7 @@ class Drafter {
   int option_;
   bool mtp_;
   int64_t hidden_;
+  int64_t chosen_;  // experts that a row reads in all layers; 0: a dense model
   Acceptance overall_{32};
   StepTimes times_;
   Duration mtp_seconds_;  // of a draft

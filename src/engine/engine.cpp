@@ -298,7 +298,7 @@ class EngineLoop final : public Engine {
           states[i].size() / static_cast<std::size_t>(1 + work.drafts) * static_cast<std::size_t>(work.count);
       keep(work, states[i].first(right));
     }
-    drafter_.timed(works, seconds(begin, Clock::now()));  // when what was won has been counted
+    drafter_.timed(works, seconds(begin, Clock::now()), result_.experts);  // when what was won has been counted
     // Beside answers a piece a step, which they win back soon; prompts are not kept waiting.
     const auto answers = [](const Scheduler::Work& work) { return work.start >= work.sequence->prompt_size(); };
     if (scheduler_.waiting() == 0 && std::all_of(works.begin(), works.end(), answers)) move_weights();

@@ -58,10 +58,14 @@ class Loader {
   bool has(const std::string& name) const { return checkpoint_.find(name) != nullptr; }
   // While counting is off (MTP layer), nothing is added to the sums.
   void count(bool on) { counting_ = on; }
+  // A layer whose rows choose so many experts.
+  void count_choice(int64_t experts) { chosen_experts += counting_ ? experts : 0; }
 
   const Checkpoint& checkpoint() const { return checkpoint_; }
   const ModelConfig& config() const { return config_; }
   double bytes_per_token = 0, weights_per_token = 0, parameters = 0, active_parameters = 0;
+  double chosen_bytes = 0;     // of bytes_per_token, those of experts
+  int64_t chosen_experts = 0;  // by a row, in all layers
   int64_t mapped_bytes = 0;  // of the files, which stay in use
   bool two_forms = false;    // some weights are multiplied in another form for a prompt's rows, whatever the kernels
   std::vector<std::span<const std::byte>> in_place;  // of the files: what the fast path multiplies as it is stored

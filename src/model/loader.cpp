@@ -11,6 +11,7 @@ std::string layer_name(int64_t layer, const char* rest) { return "model.layers."
 Result<Matrix> Loader::matrix(const std::string& name, int64_t rows, int64_t cols, double share) {
   SONDE_TRY(Matrix m, checkpoint_.matrix(name, rows, cols));
   count(m, share);
+  if (counting_ && share < 1) chosen_bytes += share * double(m.bytes());
   if (Status packed = pack(m); !packed.ok()) return std::move(packed).error().in(name);
   return m;
 }

@@ -56,6 +56,7 @@ struct ForwardResult {
   AlignedVector<float> logits;  // [rows wanted, vocab_size], in the order of the chunks
   AlignedVector<float> final;   // the same rows after the final norm: [rows wanted, hidden_size]
   AlignedVector<float> states;  // every row of the chunks that want states, after the final norm: [rows, hidden_size]
+  int64_t experts = 0;          // that the rows chose between them, each once in a layer; of all layers
 };
 
 // Asked before each layer of a step, on the thread that runs it: how many of the layers are done. False gives the step
@@ -91,6 +92,12 @@ class Model {
     int64_t bytes = 0, weights = 0;
   };
   virtual Work work_per_token() const = 0;
+  // Of that, experts that one row chooses in all layers, and their bytes. A step reads the union of its rows' choices
+  // (ForwardResult::experts).
+  struct Choice {
+    int64_t experts = 0, bytes = 0;
+  };
+  virtual Choice choice_per_token() const { return {}; }
   // Parameters in all and active per token (embedding counted, MTP layer not).
   virtual int64_t parameters() const = 0;
   virtual int64_t active_parameters() const = 0;

@@ -141,6 +141,7 @@ class MixtureOfExperts final : public FeedForward {
         if (const int64_t m = first[std::size_t(e) + 1] - first[std::size_t(e)]; m > 0)
           f(experts[std::size_t(e)], first[std::size_t(e)], m);
     };
+    each([&](const Expert&, int64_t, int64_t) { ++step.experts_read; });
     // Of an expert's slots, which are in the order of the rows.
     const auto prompts = [&](int64_t at, int64_t m) {
       const int32_t* const begin = row_of.data() + at;
@@ -198,6 +199,7 @@ Result<std::unique_ptr<FeedForward>> load_moe(Loader& in, int64_t layer) {
     SONDE_TRY(e.down_proj, in.matrix(prefix + "down_proj.weight", c.hidden_size, width, share));
     return {};
   };
+  in.count_choice(c.num_experts_per_tok);
   moe->experts.resize(std::size_t(c.n_routed_experts));
   for (int64_t e = 0; e < c.n_routed_experts; ++e)
     SONDE_CHECK(load(moe->experts[std::size_t(e)], at + "experts." + std::to_string(e) + ".", c.moe_intermediate_size,

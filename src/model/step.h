@@ -37,6 +37,7 @@ struct Step {
   std::vector<int64_t>& first_row;
   std::vector<std::vector<const std::byte*>>& pages;
   std::vector<int32_t>* experts = nullptr;  // probe: [rows, k] of this layer, ascending
+  int64_t experts_read = 0;  // of the layers so far
 
   Step(ThreadPool& threads, std::span<const SequenceChunk> what, const KvLayout& layout, const Rope& rope, int64_t dim,
        StepTables& tables)

@@ -19,6 +19,7 @@ class Transformer final : public Model {
   const ModelConfig& config() const override { return config_; }
   bool has_mtp() const override { return mtp_ != nullptr; }
   Work work_per_token() const override { return work_; }
+  Choice choice_per_token() const override { return choice_; }
   int64_t parameters() const override { return parameters_; }
   int64_t active_parameters() const override { return active_parameters_; }
 
@@ -61,6 +62,7 @@ class Transformer final : public Model {
       run_block(blocks_[layer], step, h);
       if (probe) keep(*probe, h, step.rows);
     }
+    out.experts = step.experts_read;
 
     // Only the rows that were asked for go through the final norm and the head.
     std::vector<int64_t>& wanted = wanted_;
@@ -167,6 +169,7 @@ class Transformer final : public Model {
       blocks_.push_back(std::move(block));
     }
     work_ = {int64_t(in.bytes_per_token), int64_t(in.weights_per_token)};
+    choice_ = {in.chosen_experts, int64_t(in.chosen_bytes)};
     parameters_ = int64_t(in.parameters);
     active_parameters_ = std::min(parameters_, int64_t(in.active_parameters));  // a tied row counts once
     // transformers drops an announced MTP layer when it saves: then it is simply absent.
@@ -221,6 +224,7 @@ class Transformer final : public Model {
   std::vector<Block> blocks_;
   std::unique_ptr<MtpLayer> mtp_;
   Work work_;
+  Choice choice_;
   int64_t parameters_ = 0, active_parameters_ = 0, mapped_bytes_ = 0;
   bool two_forms_ = false;
   AlignedVector<float> hidden_;

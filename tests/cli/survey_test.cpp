@@ -27,6 +27,10 @@ TEST(Survey, AgreesWithTheLoadedModel) {
     EXPECT_NEAR(double(s.active_parameters), double((*model)->active_parameters()), 2);
     EXPECT_NEAR(double(s.work.weights), double((*model)->work_per_token().weights), 1e-3 * double(s.work.weights));
     EXPECT_NEAR(double(s.work.bytes), double((*model)->work_per_token().bytes), 0.02 * double(s.work.bytes));
+    const ModelConfig& c = (*model)->config();
+    const double share = c.n_routed_experts > 0 ? double(c.num_experts_per_tok) / double(c.n_routed_experts) : 0;
+    const double chosen = share * double(s.expert_bytes);
+    EXPECT_NEAR(chosen, double((*model)->choice_per_token().bytes), 0.02 * chosen);
     EXPECT_EQ(s.owned_bytes, (*model)->owned_bytes());
     EXPECT_EQ(s.layout.layers, (*model)->kv_layout().layers);
     EXPECT_EQ(s.layout.record, (*model)->kv_layout().record);

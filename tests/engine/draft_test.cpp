@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/draft_costs.h"
 #include "engine/fake_model.h"
@@ -390,6 +391,51 @@ TEST(DraftCosts, TimesAreMeasuredAndBetweenThemALine) {
   EXPECT_TRUE(t.fresh(1));
   for (int i = 0; i < 50; ++i) t.add(2, 1);
   EXPECT_FALSE(t.fresh(1));
+}
+
+// Of 64 experts 6: so many times those of one row are read by rows that choose as `part` of a stranger each would.
+double union_of(double part, int64_t rows) {
+  return 64.0 / 6 * (1 - std::pow(58.0 / 64, 1 + part * static_cast<double>(rows - 1)));
+}
+
+TEST(DraftCosts, TheUnionOfExpertsFollowsWhatStepsHaveRead) {
+  const ExpertUnion dense, all(8, 8, 0.9);
+  for (int64_t rows : {1, 2, 16}) {
+    EXPECT_EQ(dense.times(rows), 1);
+    EXPECT_EQ(all.times(rows), 1);
+  }
+  EXPECT_EQ(all.share(), 0) << "every row reads all of them";
+  ExpertUnion u(64, 6, 0.5);
+  EXPECT_NEAR(u.times(1), 1, 1e-12);
+  EXPECT_NEAR(u.times(2), 2 - 6 / 64.0, 1e-12) << "strangers, before anything was measured";
+  u.add(1, 1);  // one row tells nothing
+  EXPECT_NEAR(u.times(8), union_of(1, 8), 1e-12);
+  for (int i = 0; i < 300; ++i) u.add(4, union_of(0.4, 4));
+  for (int64_t rows : {1, 2, 4, 8, 16}) EXPECT_NEAR(u.times(rows), union_of(0.4, rows), 1e-3) << rows;
+  for (int i = 0; i < 300; ++i) u.add(4, 1);  // all chose the same
+  EXPECT_NEAR(u.times(16), 1, 1e-2);
+  for (int i = 0; i < 300; ++i) u.add(64, 64.0 / 6);  // none was left out
+  EXPECT_NEAR(u.times(2), 2 - 6 / 64.0, 1e-3);
+}
+
+TEST(DraftCosts, ARowMoreOfAMixtureCostsTheExpertsThatItAdds) {
+  StepTimes dense, t(ExpertUnion(64, 6, 0.5));
+  for (StepTimes* times : {&dense, &t})
+    for (int i = 0; i < 3; ++i) times->add(1, 1);
+  EXPECT_NEAR(dense.expect(2), 1.2, 0.01);
+  EXPECT_NEAR(t.expect(2), 1 + 0.5 * 0.2 + 0.5 * (1 - 6 / 64.0), 0.01);
+  EXPECT_NEAR(t.expect(8), 1 + 0.5 * 0.2 * 7 + 0.5 * (union_of(1, 8) - 1), 0.01);
+  // Two numbers settled: between them the union's curve, which a straight line would be below.
+  StepTimes both(ExpertUnion(64, 6, 0.9));
+  for (int64_t rows : {1, 12})
+    for (int i = 0; i < 3; ++i) both.add(rows, rows == 1 ? 1 : 6);
+  EXPECT_GT(both.expect(6), 1 + 5 * 5 / 11.0 + 0.3);
+  // Drafts that would pay in a dense model do not where each reads experts of its own, until they are seen to share.
+  const DraftOffer doubtful{.gains = {0.5, 0.25}};
+  EXPECT_EQ(best_drafts(dense, 1, std::vector{doubtful}), std::vector<int64_t>{1});
+  EXPECT_EQ(best_drafts(t, 1, std::vector{doubtful}), std::vector<int64_t>{0});
+  for (int i = 0; i < 300; ++i) t.read(3, union_of(0.2, 3));  // 1.5 / 1.19, 1.75 / 1.37
+  EXPECT_EQ(best_drafts(t, 1, std::vector{doubtful}), std::vector<int64_t>{2});
 }
 
 }  // namespace

@@ -20,6 +20,7 @@ class WatchedModel final : public Model {
   KvLayout kv_layout() const override { return inner_->kv_layout(); }
   bool has_mtp() const override { return inner_->has_mtp(); }
   Work work_per_token() const override { return inner_->work_per_token(); }
+  Choice choice_per_token() const override { return inner_->choice_per_token(); }
   int64_t parameters() const override { return inner_->parameters(); }
   int64_t active_parameters() const override { return inner_->active_parameters(); }
   int64_t owned_bytes() const override { return inner_->owned_bytes(); }

@@ -1,6 +1,7 @@
 // Equalities of the forward pass: the same bits however the work is cut, and the two forms of latent attention alike.
 #include <gtest/gtest.h>
 
+#include <set>
 #include <tuple>
 
 #include "support/assets.h"
@@ -123,6 +124,23 @@ TEST_P(Equalities, NeighboursInTheBatchChangeNothing) {
       at += alone.size();
     }
     EXPECT_EQ(at, together.logits.size());
+  }
+}
+
+// Experts of a step: each counts once in a layer, whichever rows chose it.
+TEST_P(Equalities, ExpertsThatAreReadAreCounted) {
+  Runner runner(*model_);
+  const int64_t of_one = model_->choice_per_token().experts;
+  EXPECT_EQ(of_one > 0, model_->config().n_routed_experts > 0);
+  for (std::size_t at = 0; const std::size_t rows : {1, 3, 1, 40}) {
+    Probe probe;
+    const ForwardResult out = runner.feed(std::span(ids_).subspan(at, rows), false, &probe);
+    int64_t distinct = 0;
+    for (const auto& chosen : probe.experts)
+      distinct += int64_t(std::set<int32_t>(chosen.begin(), chosen.end()).size());
+    EXPECT_EQ(out.experts, distinct);
+    if (rows == 1) { EXPECT_EQ(out.experts, of_one); }
+    at += rows;
   }
 }
 
