@@ -13,8 +13,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kLeastSeconds = 0.5;
-
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
 Profile::Arithmetic most(const Profile& profile) {
@@ -87,7 +85,7 @@ Result<Measurement> Bench::prefill(int64_t depth, bool one_form) {
       m.bytes += survey_.step_bytes(config(), n) + kv_bytes(depth + done);
       m.flops += attention_flops(n * (depth + done) + n * (n + 1) / 2, one_form);
     }
-  } while (m.seconds < kLeastSeconds);
+  } while (m.seconds < options_.seconds / 4);
   // The head sees the last token of a prompt alone.
   const double head = static_cast<double>(config().vocab_size) * static_cast<double>(config().hidden_size);
   const double without = static_cast<double>(m.tokens - m.tokens / options_.prompt);
@@ -116,7 +114,7 @@ Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
       m.bytes += survey_.step_bytes(config(), batch) + static_cast<double>(batch) * kv_bytes(depth + i);
       m.flops += attention_flops(batch * (depth + i + 1), true);
     }
-  } while (m.seconds < kLeastSeconds);
+  } while (m.seconds < options_.seconds / 4);
   m.flops += 2.0 * static_cast<double>(survey_.work.weights) * static_cast<double>(m.tokens);
   return m;
 }

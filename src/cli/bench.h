@@ -21,6 +21,7 @@ struct BenchOptions {
   int64_t prompt = 512, tokens = 64;
   int64_t chunk = EngineOptions{}.prefill_chunk;  // tokens of a prompt in one step
   std::vector<int64_t> batches = {1}, depths = {0};
+  double seconds = 2;  // of measuring the machine at the start; of a result at least a quarter of that
   bool json = false, profile = false;
 };
 

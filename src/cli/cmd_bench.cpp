@@ -20,7 +20,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 using Clock = std::chrono::steady_clock;
 
-constexpr double kProbeSeconds = 2, kAgainSeconds = 0.4;  // at the start; after each measurement
+constexpr double kAgain = 0.2;  // of the time at the start: measuring the machine after each result
 
 // VmHWM without what probes take: it is started afresh after each (proc(5), clear_refs); where that is not allowed, their
 // buffer counts.
@@ -49,9 +49,9 @@ Result<int> bench(const BenchOptions& options) {
   SONDE_TRY(DirectModel direct, open_direct(path, options.run));
   const double load_seconds = std::chrono::duration<double>(Clock::now() - start).count();
   const Interrupt interrupt;
-  if (stderr_is_terminal()) notice("measuring the machine, 2 s");
+  if (stderr_is_terminal()) notice(fmt::format("measuring the machine, {:g} s", options.seconds));
   PeakResident resident;
-  const Peaks peaks = resident.without([&] { return measure_peaks(*direct.pool, kProbeSeconds); });
+  const Peaks peaks = resident.without([&] { return measure_peaks(*direct.pool, options.seconds); });
   const ThreadPool::Awake awake(*direct.pool);
   Bench bench(direct, options);
   SONDE_TRY(const double first_seconds, bench.warm_up());
@@ -75,7 +75,7 @@ Result<int> bench(const BenchOptions& options) {
   Peaks last = peaks;
   const auto add = [&](Measurement m) {
     m.before = last;
-    m.after = last = resident.without([&] { return measure_peaks(*direct.pool, kAgainSeconds); });
+    m.after = last = resident.without([&] { return measure_peaks(*direct.pool, kAgain * options.seconds); });
     if (options.json)
       results.push_back(to_json(m));
     else
@@ -148,6 +148,8 @@ Run setup(Args& args) {
   args.option("-n,--tokens", options->tokens, "tokens to decode, of each sequence (default 64); 0: no decode");
   args.list("--batch", options->batches, "sequences at once, as in 1,8 (default 1)");
   args.list("--depth", options->depths, "tokens in the cache before, as in 0,4096 (default 0)");
+  args.option("--seconds", options->seconds,
+              "of measuring the machine first, a fifth of that after each result, which takes a quarter at least (default 2)");
   args.flag("--profile", options->profile, "time, bytes and operations of every kind of operation");
   declare_json(args, options->json);
   options->run.declare(args);
@@ -155,6 +157,8 @@ Run setup(Args& args) {
     const auto within = [](int64_t v, int64_t least, int64_t most) { return v >= least && v <= most; };
     if (!within(options->prompt, 0, 1 << 24) || !within(options->tokens, 0, 1 << 24))
       return usage_error("-p and -n are 0 or above");
+    if (!(options->seconds >= 0.01 && options->seconds <= 600))
+      return usage_error(fmt::format("--seconds {:g} is out of range 0.01 to 600", options->seconds));
     if (!within(options->chunk, 1, 1 << 20)) return usage_error(fmt::format("--chunk {} is out of range 1 to 1048576", options->chunk));
     options->chunk = (options->chunk + kPageTokens - 1) / kPageTokens * kPageTokens;
     for (const int64_t b : options->batches)

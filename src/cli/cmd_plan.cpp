@@ -22,10 +22,9 @@ struct Options {
   ModelFlags model;
   int threads = 0, batch = 1;
   int64_t context = 0;
+  double seconds = 2;  // of measuring the machine
   bool json = false;
 };
-
-constexpr double kProbeSeconds = 2;
 
 // As an integer; beyond 2^62 bytes the exact number tells nothing.
 int64_t whole(double bytes) { return static_cast<int64_t>(std::min(bytes, 0x1p62)); }
@@ -59,8 +58,8 @@ Result<int> plan(const Options& options) {
   const bool fits = need <= static_cast<double>(available);
 
   ThreadPool pool(options.threads);
-  if (stderr_is_terminal()) notice("measuring the machine, 2 s");
-  const Peaks peaks = measure_peaks(pool, kProbeSeconds);
+  if (stderr_is_terminal()) notice(fmt::format("measuring the machine, {:g} s", options.seconds));
+  const Peaks peaks = measure_peaks(pool, options.seconds);
   const MachinePeaks machine{peaks.dram_read_gbs * 1e9, peaks.fma_gflops * 1e9};
   const Speed empty = expected_speed(s.work, s.layout, 0, options.batch, machine);
   const Speed full = expected_speed(s.work, s.layout, memory.context, options.batch, machine);
@@ -124,8 +123,11 @@ Run setup(Args& args) {
               "tokens a sequence shall hold (default: the model's own, as far as memory allows)");
   args.option("-b,--batch", options->batch, "sequences at once (default 1)");
   args.option("-t,--threads", options->threads, "compute threads (default: as many as the process may use)");
+  args.option("--seconds", options->seconds, "of measuring the machine (default 2)");
   declare_json(args, options->json);
   return [options] {
+    if (!(options->seconds >= 0.01 && options->seconds <= 600))
+      return usage_error("--seconds is out of range 0.01 to 600");
     if (options->context < 0) return usage_error("--context is negative");
     if (options->batch < 1 || options->batch > 4096) return usage_error("--batch is out of range 1 to 4096");
     if (options->threads < 0 || options->threads > 4096) return usage_error("--threads is out of range 1 to 4096");

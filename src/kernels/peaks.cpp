@@ -24,10 +24,11 @@ template <class F>
 double best_rate(double seconds, F&& work) {
   double best = 0;
   work();  // warms up clocks and pages
-  for (const double end = now() + seconds; now() < end;) {
+  const double end = now() + seconds;
+  do {
     const double start = now(), done = work();
     best = std::max(best, done / (now() - start));
-  }
+  } while (now() < end);
   return best;
 }
 
@@ -41,13 +42,14 @@ double sum_of_best_rates(ThreadPool& pool, double seconds, F&& work) {
   pool.run([&](int thread) {
     work();
     ++started;
-    for (double start = now(); start < end;) {
+    double& mine = best[std::size_t(thread)];
+    double start = now();
+    do {
       const bool all = started == pool.size();
       const double done = work(), stop = now();
-      double& mine = best[std::size_t(thread)];
       if (all && (stop <= end || mine == 0)) mine = std::max(mine, done / (stop - start));
       start = stop;
-    }
+    } while (start < end);
   });
   double sum = 0;
   for (double rate : best) sum += rate > 0 ? rate : *std::max_element(best.begin(), best.end());
@@ -60,8 +62,9 @@ void measure_memory(ThreadPool& pool, double seconds, Peaks& peaks) {
   const ThreadPool::Awake awake(pool);
   std::atomic<float> sink{0};  // keeps the results alive
   // Four times the last-level cache where there is room: a server's guests share one of some 500 MB. Each burst reads the next
-  // 8 MiB, which takes a fraction of a millisecond.
-  const int64_t wanted = std::clamp(4 * last_level_cache(), int64_t{512} << 20, int64_t{2} << 30);
+  // 8 MiB, which takes a fraction of a millisecond. No more than 20 GB/s fill in the time given.
+  const int64_t most = std::min(int64_t{2} << 30, std::max(int64_t{16} << 20, int64_t(20e9 * seconds)));
+  const int64_t wanted = std::min(std::clamp(4 * last_level_cache(), int64_t{512} << 20, int64_t{2} << 30), most);
   const int64_t bytes = std::clamp<int64_t>(memory_available() / 8, int64_t{16} << 20, wanted);
   const int64_t floats = bytes / 4, part = std::min<int64_t>(floats, (8 << 20) / 4), parts = floats / part;
   const auto free = [&](float* p) { AlignedAllocator<float>().deallocate(p, std::size_t(floats)); };

@@ -61,7 +61,9 @@ TEST(Frame, MistakesInTheCommandLineAreUsageErrors) {
   expect_one_error(run({"ask", "1 + 1", "--no-think", "--think-budget", "3"}), 2, "exclude");
   expect_one_error(run({"perplexity", mini()}), 2, "--file");
   expect_one_error(run({"plan", mini(), "--batch", "0"}), 2, "--batch");
+  expect_one_error(run({"plan", mini(), "--seconds", "0"}), 2, "--seconds");
   expect_one_error(run({"bench", mini(), "--depth", "1,x"}), 2, "--depth");
+  expect_one_error(run({"bench", mini(), "--seconds", "nan"}), 2, "--seconds");
   expect_one_error(run({"convert", mini(), "--to", "onnx", "--out", "x"}), 2, "gguf");
 }
 

@@ -38,7 +38,7 @@ class Isa {
 
 // The name that the program gives its set.
 std::string named_set() {
-  const Ran ran = run({"plan", mini(), "--json"});
+  const Ran ran = run({"plan", mini(), "--seconds", "0.02", "--json"});
   EXPECT_EQ(ran.code, 0) << ran.err;
   return ran.code == 0 ? ran.json()["machine"]["kernels"].get<std::string>() : "";
 }

@@ -354,7 +354,7 @@ TEST(Out, OverwritesItsOwnKindAlone) {
 }
 
 TEST(Plan, SaysWhatFitsAndRefusesWhatDoesNot) {
-  const Ran ran = run({"plan", mini(), "--json"});
+  const Ran ran = run({"plan", mini(), "--seconds", "0.02", "--json"});
   ASSERT_EQ(ran.code, 0) << ran.err;
   const Json j = ran.json();
   EXPECT_EQ(j["fits"], true);
@@ -362,7 +362,8 @@ TEST(Plan, SaysWhatFitsAndRefusesWhatDoesNot) {
   EXPECT_GT(j["expected"]["decode_tokens_per_second"], 0);
   EXPECT_GE(j["memory"]["needed_bytes"].get<double>(), std::filesystem::file_size(mini() + "/model.safetensors"));
   if (kAddressSpaceCanBeBound) {
-    const Ran large = run({"plan", mini(), "--context", "2048", "--batch", "4096"}, {.memory_kib = kSmall});
+    const Ran large = run({"plan", mini(), "--seconds", "0.02", "--context", "2048", "--batch", "4096"},
+                          {.memory_kib = kSmall});
     EXPECT_EQ(large.code, 1);
     EXPECT_NE(large.err.find("expected at most"), std::string::npos) << large.err;
     EXPECT_NE(large.err.find("found"), std::string::npos) << large.err;
