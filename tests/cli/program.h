@@ -20,23 +20,11 @@
 #include <vector>
 
 #include "support/assets.h"
+#include "support/sanitized.h"
 
 namespace sonde::test {
 
 using Json = nlohmann::ordered_json;
-
-// AddressSanitizer maps terabytes of shadow: under it a bound on address space cannot be tried.
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool kAddressSpaceCanBeBound = false;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-inline constexpr bool kAddressSpaceCanBeBound = false;
-#else
-inline constexpr bool kAddressSpaceCanBeBound = true;
-#endif
-#else
-inline constexpr bool kAddressSpaceCanBeBound = true;
-#endif
 
 inline std::string mini() { return source("models/mini"); }
 
@@ -94,7 +82,7 @@ inline Ran run(std::vector<std::string> args, const RunOptions& options = {}) {
   setenv("SONDE_CACHE", options.cache.c_str(), 1);
   write(folder / "in", options.input);
   args.insert(args.begin(), SONDE_PROGRAM);
-  if (kAddressSpaceCanBeBound && options.memory_kib > 0) {
+  if (!kSanitized && options.memory_kib > 0) {
     const std::string script = "ulimit -v " + std::to_string(options.memory_kib) + "; exec \"$@\"";
     args.insert(args.begin(), {"/bin/sh", "-c", script, "sh"});
   }

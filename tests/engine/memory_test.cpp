@@ -15,20 +15,13 @@
 #include "files/synth_shapes.h"
 #include "model/model.h"
 #include "sonde/engine.h"
+#include "support/sanitized.h"
 #include "tensor/quant/mix.h"
 
 namespace sonde::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;
-#elif defined(__has_feature)
-constexpr bool kSanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
-#else
-constexpr bool kSanitized = false;
-#endif
 
 const SynthShape kShape{.name = "latent",
                         .architecture = "deepseek2",
