@@ -1,4 +1,6 @@
 // Chooses the instruction set.
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
@@ -13,63 +15,34 @@
 
 namespace sonde {
 namespace kernels {
+
+#define SONDE_SET(name) namespace name { extern const InstructionSet kSet; }
+#include "kernels/isa_list.inc"
+#undef SONDE_SET
+
 namespace {
 
-#if defined(__x86_64__)
-// As the best set without it, with products of BF16 pairs where there are any.
-const KernelTable& avx512_bf16_table() {
-  static const KernelTable made = [] {
-    KernelTable t = cpu_features().avx512_vnni ? avx512_vnni_table() : avx512_table();
-    t.name = "avx512_bf16";
-    t.attention_segment = bf16_attention_segment, t.segment_scratch = bf16_segment_scratch;
-    t.pair_parts = bf16_pair_parts, t.round_pairs = bf16_round_pairs, t.pairs = bf16_pairs;
-    t.bf16_burst = bf16_dot_burst;
-    return t;
+// Each better than those before it. One that fails its trial is left out.
+const std::vector<const KernelTable*>& usable_tables() {
+  static const std::vector<const KernelTable*> usable = [] {
+    std::vector<const KernelTable*> tables;
+    for (const InstructionSet* set : instruction_sets()) {
+      if (!set->runs(cpu_features())) continue;
+      const KernelTable* const below = tables.empty() ? nullptr : tables.back();
+      const KernelTable& table = set->table(below, cpu_features());
+      // First where an instruction that the machine refuses after all does no harm.
+      const auto same = [&] { return same_products(*below, table); };
+      if (!set->tried || (survives(same) && same())) tables.push_back(&table);
+    }
+    return tables;
   }();
-  return made;
-}
-
-// Null: tiles cannot be used here, or do not give what vectors give.
-const KernelTable* amx_if_it_works() {
-  static const KernelTable* const works = []() -> const KernelTable* {
-    const CpuFeatures& f = cpu_features();
-    if (!f.amx_int8 || !f.avx512_vnni) return nullptr;
-    const KernelTable& vectors = f.avx512_bf16 ? avx512_bf16_table() : avx512_vnni_table();
-    const KernelTable& tiles = amx_table(vectors, f.amx_bf16);
-    // First where an instruction that the machine refuses after all does no harm.
-    const auto same = [&] { return same_products(vectors, tiles); };
-    return survives(same) && same() ? &tiles : nullptr;
-  }();
-  return works;
-}
-#endif
-
-std::vector<const KernelTable*> usable_tables() {
-  std::vector<const KernelTable*> tables{&portable_table()};
-#if defined(__x86_64__)
-  if (cpu_features().avx2) tables.push_back(&avx2_table());
-  if (cpu_features().avx512) tables.push_back(&avx512_table());
-  if (cpu_features().avx512_vnni) tables.push_back(&avx512_vnni_table());
-  if (cpu_features().avx512_bf16) tables.push_back(&avx512_bf16_table());
-  if (const KernelTable* amx = amx_if_it_works()) tables.push_back(amx);
-#elif defined(__aarch64__)
-  if (cpu_features().neon) tables.push_back(&neon_table());
-  if (cpu_features().neon_dotprod) tables.push_back(&neon_dotprod_table());
-#endif
-  return tables;
-}
-
-const KernelTable* by_name(std::string_view name) {
-  for (const KernelTable* t : usable_tables()) {
-    if (t->name == name) return t;
-  }
-  return nullptr;
+  return usable;
 }
 
 // SONDE_ISA names a table; an unknown name leaves the best one (kernel_set_notice() tells).
 const KernelTable* initial_table() {
   const char* forced = std::getenv("SONDE_ISA");
-  const KernelTable* chosen = forced == nullptr ? nullptr : by_name(forced);
+  const KernelTable* chosen = forced == nullptr ? nullptr : table_named(forced);
   return chosen != nullptr ? chosen : usable_tables().back();
 }
 
@@ -107,14 +80,35 @@ bool right_pairs(const KernelTable& t) {
 
 ReadOnce read_once{!cpu_features().few_nontemporal, cpu_features().few_nontemporal, cpu_features().few_nontemporal};
 
+std::span<const InstructionSet* const> instruction_sets() {
+  static const auto sets = [] {
+    std::array all{
+#define SONDE_SET(name) &name::kSet,
+#include "kernels/isa_list.inc"
+#undef SONDE_SET
+    };
+    std::ranges::sort(all, {}, &InstructionSet::order);
+    return all;
+  }();
+  return sets;
+}
+
+const KernelTable* table_named(std::string_view name) {
+  for (const KernelTable* t : usable_tables()) {
+    if (t->name == name) return t;
+  }
+  return nullptr;
+}
+
 const KernelTable& table() { return *current(); }
 void use_table(const KernelTable& table) { current() = &table; }
 
 const StripType* strips_of_one_token() {
-#if defined(__x86_64__)
-  if (read_once.narrow && table().wide) return avx2_table().strips;
-#endif
-  return table().strips;
+  static const KernelTable* const narrow = [] {
+    const auto& tables = usable_tables();
+    return *std::find_if(tables.rbegin(), tables.rend(), [](const KernelTable* t) { return !t->wide; });
+  }();
+  return (read_once.narrow && table().wide ? *narrow : table()).strips;
 }
 
 bool same_products(const KernelTable& a, const KernelTable& b) {
@@ -155,15 +149,21 @@ float* scratch(int64_t floats) {
 std::string_view kernel_set() { return kernels::table().name; }
 
 std::string_view kernel_set_notice() {
-  if (const char* forced = std::getenv("SONDE_ISA"); forced != nullptr && *forced != 0 && kernels::by_name(forced) == nullptr)
+  using namespace kernels;
+  if (const char* forced = std::getenv("SONDE_ISA"); forced != nullptr && *forced != 0 && table_named(forced) == nullptr)
     return "SONDE_ISA names no instruction set that this processor has: the best one serves";
-#if defined(__x86_64__)
-  const CpuFeatures& f = cpu_features();
-  if (f.amx_refused) return "the processor has AMX, but the system refuses its tiles (arch_prctl): AVX-512 serves";
-  if (f.amx_int8 && f.avx512_vnni && kernels::amx_if_it_works() == nullptr)
-    return "AMX fails the check at start, or it could not be made: AVX-512 serves";
-#endif
-  return "";
+  static const std::string left_out = [] {
+    std::string line;
+    for (const InstructionSet* set : instruction_sets()) {
+      const CpuFeatures& f = cpu_features();
+      const char* const refused = set->refused == nullptr ? nullptr : set->refused(f);
+      if (refused != nullptr) line = refused;
+      else if (set->runs(f) && table_named(set->name) == nullptr)
+        line = std::string(set->name) + " fails the check at start, or it could not be made";
+    }
+    return line.empty() ? line : line + ": the best without it is " + usable_tables().back()->name;
+  }();
+  return left_out;
 }
 
 std::vector<std::string_view> kernel_sets() {
@@ -173,7 +173,7 @@ std::vector<std::string_view> kernel_sets() {
 }
 
 Status choose_kernel_set(std::string_view name) {
-  if (const kernels::KernelTable* chosen = kernels::by_name(name)) {
+  if (const kernels::KernelTable* chosen = kernels::table_named(name)) {
     kernels::use_table(*chosen);
     return {};
   }

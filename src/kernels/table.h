@@ -1,11 +1,12 @@
-// What one instruction set offers. isa/NAME.cpp fills a table; dispatch.cpp chooses one at start.
-// Files in isa/ and body/ are compiled with their own machine flags, so they must not emit code that others could link to:
-// they use no std:: function and no inline function from outside their own namespace (kernels_test checks the objects).
+// What one instruction set offers. isa/NAME.cpp fills a table and says in NAME::kSet where it runs; dispatch.cpp chooses one
+// at start. Files in isa/ and body/ are compiled with their own machine flags, so they must not emit code that others could
+// link to: they use no std:: function and no inline function from outside their own namespace (kernels_test checks the objects).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "base/cpu.h"
 #include "kernels/kernels.h"
 
 namespace sonde::kernels {
@@ -181,22 +182,20 @@ extern ReadOnce read_once;
 // The strips that multiply a single token as read_once says: of the table in use, or of a narrower set.
 const StripType* strips_of_one_token();
 
-const KernelTable& portable_table();
-const KernelTable& avx2_table();
-const KernelTable& avx512_table();
-const KernelTable& avx512_vnni_table();
-const KernelTable& neon_table();
-const KernelTable& neon_dotprod_table();
-// AVX-512 BF16: kernels whose products are pairs of BF16.
-void bf16_attention_segment(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch);
-int64_t bf16_segment_scratch(const AttentionShape& shape);
-int64_t bf16_pair_parts(const StripInput& in);
-void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end);
-void bf16_pairs(const PairTask& task, int64_t begin, int64_t end, float* scratch);
-int64_t bf16_dot_burst(int64_t rounds, float* result);
-// AMX: as `fewer`, which also serves products of few tokens, with products in integers by tiles; `pairs`: of BF16, too,
-// for any number of tokens.
-const KernelTable& amx_table(const KernelTable& fewer, bool pairs);
+// NAME::kSet of isa/NAME.cpp. That file is compiled with its lines `// flags FAMILY: ...`, for processors of that family alone
+// (x86_64, aarch64, or any; `FAMILY GNU`: further ones, by that compiler).
+struct InstructionSet {
+  const char* name;  // NAME
+  int order;         // of preference: where several run, the one with the largest serves
+  bool (*runs)(const CpuFeatures&);
+  // below: the set of lower order that would serve here, null for the first; what a set does not do better it takes from there.
+  const KernelTable& (*table)(const KernelTable* below, const CpuFeatures&);
+  bool tried = false;  // same_products(below, this) first, in a child process at the start
+  // Where the system keeps from us what the processor has: a line for the user, else null.
+  const char* (*refused)(const CpuFeatures&) = nullptr;
+};
+std::span<const InstructionSet* const> instruction_sets();  // of this family of processors, by order
+const KernelTable* table_named(std::string_view name);      // null: none that runs here
 
 const KernelTable& table();  // the one in use
 void use_table(const KernelTable& table);

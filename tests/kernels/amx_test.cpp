@@ -32,7 +32,7 @@ class Tiles : public testing::TestWithParam<const char*> {
     const std::vector<float> x = normals(std::size_t(m * ldx), uint64_t(m));
     std::vector<float> got[2];
     for (std::vector<float>& y : got) {
-      kernels::use_table(&y == got ? *tiles_ : kernels::avx512_vnni_table());
+      kernels::use_table(&y == got ? *tiles_ : *kernels::table_named("avx512_vnni"));
       y.resize(std::size_t(2 * m * ldy), 7.0f);  // what is not written stays
       const Product both[] = {{w, x.data(), m, ldx, y.data(), ldy, bias, {}},
                               {w, x.data(), m, ldx, y.data() + m * ldy, ldy, nullptr, up}};
@@ -107,7 +107,7 @@ TEST_P(Tiles, GiveTheBitsOfVectorsForTheLargestMagnitudes) {
       std::vector<float> x(16 * 256), got[2];
       for (std::size_t i = 0; i < x.size(); ++i) x[i] = i % 3 == 0 ? -127.0f : 127.0f;
       for (std::vector<float>& y : got) {
-        kernels::use_table(&y == got ? *tiles_ : kernels::avx512_vnni_table());
+        kernels::use_table(&y == got ? *tiles_ : *kernels::table_named("avx512_vnni"));
         y.resize(16 * 16);
         matmul(pool_, w.view, x.data(), 16, 256, y.data(), 16);
       }
@@ -117,7 +117,7 @@ TEST_P(Tiles, GiveTheBitsOfVectorsForTheLargestMagnitudes) {
   }
 }
 
-TEST_P(Tiles, PassTheCheckAtStart) { EXPECT_TRUE(kernels::same_products(kernels::avx512_vnni_table(), *tiles_)); }
+TEST_P(Tiles, PassTheCheckAtStart) { EXPECT_TRUE(kernels::same_products(*kernels::table_named("avx512_vnni"), *tiles_)); }
 
 TEST_P(Tiles, AreReleasedByTheMeasureOfPeaks) {
   if (std::string(GetParam()) != "amx_model") {
@@ -137,7 +137,7 @@ TEST(AmxCheck, ALineTellsOfTilesThatCannotBeUsed) {
 
 // What the check at start is for: a product that is wrong by one bit leaves AMX aside.
 TEST(AmxCheck, FindsOneWrongValue) {
-  const kernels::KernelTable& right = kernels::portable_table();
+  const kernels::KernelTable& right = *kernels::table_named("portable");
   static std::vector<kernels::StripType> strips;
   strips.assign(right.strips, right.strips + all_types().size());
   kernels::KernelTable wrong = right;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -89,16 +90,24 @@ inline std::vector<const Type*> weight_types() {
   return types;
 }
 
+inline const kernels::InstructionSet& set_named(std::string_view name) {
+  for (const kernels::InstructionSet* set : kernels::instruction_sets()) {
+    if (set->name == name) return *set;
+  }
+  std::abort();
+}
+
 // As choose_kernel_set(), which offers a product's users no model.
 inline Status choose(std::string_view set) {
 #if defined(__x86_64__)
   if (set == "amx_model" || set == "amx_trapped") {
     if (!cpu_features().avx512_vnni) return Error{Code::kUnsupported, "without AVX-512 VNNI", "", "", "", ""};
-    const CpuFeatures& f = cpu_features();
+    CpuFeatures f = cpu_features();
     if (set == "amx_trapped" && (f.amx_int8 || f.amx_bf16 || f.amx_refused)) return Error{Code::kUnsupported, "its instructions do not trap", "", "", "", ""};
     if (set == "amx_trapped") amx::serve_instructions();
-    const kernels::KernelTable& fewer = kernels::avx512_vnni_table();
-    kernels::use_table(set == "amx_model" ? kernels::amx_model_table(fewer) : kernels::amx_table(fewer, true));
+    const kernels::KernelTable& fewer = *kernels::table_named("avx512_vnni");
+    f.amx_bf16 = true;
+    kernels::use_table(set == "amx_model" ? kernels::amx_model_table(fewer) : set_named("amx").table(&fewer, f));
     return {};
   }
 #endif
@@ -129,10 +138,13 @@ class KernelSets : public testing::TestWithParam<const char*> {
   std::string previous_;
 };
 
+inline std::vector<const char*> every_set() {
+  std::vector<const char*> names;
+  for (const kernels::InstructionSet* set : kernels::instruction_sets()) names.push_back(set->name);
+  return names;
+}
+
 #define SONDE_EVERY_SET(Suite) \
-  INSTANTIATE_TEST_SUITE_P(Sets, Suite,                                                                                 \
-                           testing::Values("portable", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon",   \
-                                           "neon_dotprod"),                                                             \
-                           [](const auto& set) { return std::string(set.param); })
+  INSTANTIATE_TEST_SUITE_P(Sets, Suite, testing::ValuesIn(every_set()), [](const auto& set) { return std::string(set.param); })
 
 }  // namespace sonde::test

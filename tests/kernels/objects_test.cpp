@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <string>
 
+#include "kernels/table.h"
+
 namespace sonde::test {
 namespace {
 
@@ -25,11 +27,13 @@ TEST(Objects, InstructionSetsShareNoCode) {
       std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "libsonde_kernels.a";
   if (!std::filesystem::exists(library)) GTEST_SKIP() << "no " << library << " beside the tests";
   int objects = 0;
-  for (std::string set : {"avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon", "neon_dotprod"}) {
+  for (const kernels::InstructionSet* each : kernels::instruction_sets()) {
+    const std::string set = each->name;
+    if (set == "portable") continue;  // as everything else is compiled
     const std::string symbols = output_of("cd /tmp && nm -C --defined-only '" + library.string() + "' 2>/dev/null");
     if (symbols.empty()) GTEST_SKIP() << "nm cannot read " << library;
     const std::size_t start = symbols.find("\n" + set + ".cpp.o:\n");
-    if (start == std::string::npos) continue;  // another architecture
+    ASSERT_NE(start, std::string::npos) << set << " not found in " << library;
     ++objects;
     const std::size_t from = start + set.size() + 9, end = std::min(symbols.find("\n\n", from), symbols.size());
     for (std::size_t line = from; line < end;) {
@@ -42,16 +46,13 @@ TEST(Objects, InstructionSetsShareNoCode) {
       const std::string name = symbol.substr(space + 3);
       const bool shared = kind == 'W' || kind == 'V' || kind == 'u' || kind == 'T' || kind == 'B' || kind == 'D' || kind == 'R';
       const bool own = name.find("sonde::quant::" + set + "::") != std::string::npos ||
-                       name.rfind("sonde::kernels::" + set + "_table(", 0) == 0 ||
-                       (set == "avx512_bf16" && name.rfind("sonde::kernels::bf16_", 0) == 0);
+                       name == "sonde::kernels::" + set + "::kSet";
       const bool tooling = name.rfind("__", 0) == 0 || name.rfind("DW.ref", 0) == 0;  // sanitizers' and unwinding's own
       EXPECT_TRUE(!shared || own || tooling) << set << " defines " << symbol;
     }
   }
-#if defined(__x86_64__)
-  ASSERT_EQ(objects, 5) << "objects not found in " << library;
-#elif defined(__aarch64__)
-  ASSERT_EQ(objects, 2) << "objects not found in " << library;
+#if defined(__x86_64__) || defined(__aarch64__)
+  EXPECT_GT(objects, 0);
 #endif
 }
 

@@ -225,7 +225,7 @@ TEST_P(PairTiles, RoundsIntoItsPlaceAlone) {
 // What the check at start is for.
 TEST_P(PairTiles, AWrongProductIsFoundAtStart) {
   const kernels::KernelTable& right = kernels::table();
-  EXPECT_TRUE(kernels::same_products(kernels::avx512_vnni_table(), right));
+  EXPECT_TRUE(kernels::same_products(*kernels::table_named("avx512_vnni"), right));
   static void (*pairs)(const kernels::PairTask&, int64_t, int64_t, float*);
   pairs = right.pairs;
   kernels::KernelTable wrong = right;
@@ -234,7 +234,7 @@ TEST_P(PairTiles, AWrongProductIsFoundAtStart) {
     float& last = task.y[(task.m - 1) * task.ldy + task.rows - 1];
     last = std::nextafter(last, INFINITY);
   };
-  EXPECT_FALSE(kernels::same_products(kernels::avx512_vnni_table(), wrong));
+  EXPECT_FALSE(kernels::same_products(*kernels::table_named("avx512_vnni"), wrong));
 }
 
 TEST_P(PairTiles, AreReleasedByTheMeasureOfPeaks) {

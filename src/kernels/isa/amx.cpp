@@ -1,4 +1,6 @@
 // AMX: tiles of signed bytes multiplied into tiles of int32, of BF16 into tiles of floats, beside AVX-512 with VNNI.
+// flags x86_64: -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 -mprfchw -mprefer-vector-width=512 -mavx512vnni -mamx-tile -mamx-int8 -mamx-bf16
+// flags x86_64 GNU: -Wno-uninitialized -Wno-maybe-uninitialized
 #define SONDE_ISA amx
 #include "kernels/isa/avx512.h"
 #include "kernels/isa/attention512.h"
@@ -46,11 +48,6 @@ struct Tiles {
   }
 };
 
-// The nearest BF16 of two values of each lane, side by side.
-inline void store_nearest_pairs(uint32_t* out, Lanes first, Lanes second) {
-  _mm512_storeu_si512(out, upper_halves(rounded_bf16(first.v), rounded_bf16(second.v)));
-}
-
 }  // namespace
 }  // namespace sonde::kernels::SONDE_ISA
 
@@ -62,8 +59,7 @@ inline void store_nearest_pairs(uint32_t* out, Lanes first, Lanes second) {
 #include "kernels/body/pair_weights.h"
 #include "kernels/body/segment_tiles.h"
 
-namespace sonde::kernels {
-namespace amx {
+namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 // Products of full tiles into four tiles of sums, in turn.
@@ -97,17 +93,20 @@ int64_t bf16_burst(int64_t rounds, float* result) {
   return burst(rounds, result, multiply) * 32;
 }
 
-}  // namespace
-}  // namespace amx
-
-const KernelTable& amx_table(const KernelTable& served, bool pairs) {
-  KernelTable& table = amx::tile_table(served);
-  table.name = "amx", table.int8_burst = amx::int8_burst;
-  if (pairs) {
-    amx::take_pairs(table), amx::take_attention(table);
-    table.gemm = &amx::kGemmTiles, table.bf16_burst = amx::bf16_burst;
+bool runs(const CpuFeatures& f) { return f.amx_int8 && f.avx512_vnni; }
+const KernelTable& table(const KernelTable* below, const CpuFeatures& f) {
+  KernelTable& made = tile_table(*below);
+  made.name = "amx", made.int8_burst = int8_burst;
+  if (f.amx_bf16) {
+    take_pairs(made), take_attention(made);
+    made.gemm = &kGemmTiles, made.bf16_burst = bf16_burst;
   }
-  return table;
+  return made;
+}
+const char* refused(const CpuFeatures& f) {
+  return f.amx_refused ? "the processor has AMX, but the system refuses its tiles (arch_prctl)" : nullptr;
 }
 
-}  // namespace sonde::kernels
+}  // namespace
+extern const InstructionSet kSet{"amx", 50, runs, table, true, refused};
+}  // namespace sonde::kernels::SONDE_ISA

@@ -1,4 +1,5 @@
 // Sixteen lanes as two 256-bit registers: AVX2, FMA, F16C.
+// flags x86_64: -mavx2 -mfma -mf16c -mbmi2 -mprfchw
 #define SONDE_ISA avx2
 #include <immintrin.h>
 
@@ -310,6 +311,10 @@ inline Quads prepared(Quads codes) {
 
 #include "kernels/body/all.h"
 
-namespace sonde::kernels {
-const KernelTable& avx2_table() { return avx2::kTable; }
-}  // namespace sonde::kernels
+namespace sonde::kernels::avx2 {
+namespace {
+bool runs(const CpuFeatures& f) { return f.avx2; }
+const KernelTable& table(const KernelTable*, const CpuFeatures&) { return kTable; }
+}  // namespace
+extern const InstructionSet kSet{"avx2", 10, runs, table};
+}  // namespace sonde::kernels::avx2

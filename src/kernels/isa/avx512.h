@@ -50,6 +50,10 @@ inline Wide first_of(Wide w) { return {w.first, zero()}; }
 inline Lanes dot_pairs(Lanes acc, Wide a, Wide b) { return fma(a.first, b.first, fma(a.second, b.second, acc)); }
 inline void store_bf16(uint16_t* p, Lanes x) { store_bf16(p, x.v); }
 inline void store_pairs(Pair* p, Lanes x) { _mm512_storeu_si512(p, rounded_bf16(x.v)); }
+// The nearest BF16 of two values of each lane, side by side.
+inline void store_nearest_pairs(uint32_t* out, Lanes first, Lanes second) {
+  _mm512_storeu_si512(out, upper_halves(rounded_bf16(first.v), rounded_bf16(second.v)));
+}
 
 struct Bytes { __m512i v; };
 inline Bytes set_bytes(int x) { return {_mm512_set1_epi8(char(x))}; }

@@ -1,4 +1,6 @@
 // Sixteen lanes of products of BF16 pairs: AVX-512 BF16.
+// flags x86_64: -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 -mprfchw -mprefer-vector-width=512 -mavx512bf16
+// flags x86_64 GNU: -Wno-uninitialized -Wno-maybe-uninitialized
 #define SONDE_ISA avx512_bf16
 #include <immintrin.h>
 
@@ -51,17 +53,12 @@ struct Direct {
 #include "kernels/body/segment.h"
 #include "kernels/body/pairs.h"
 
-namespace sonde::kernels {
+namespace sonde::kernels::SONDE_ISA {
+namespace {
 
-void bf16_attention_segment(const AttentionTask& task, int64_t segment, SegmentRun run, float* part, float* scratch) {
-  avx512_bf16::attention_segment(task, segment, run, part, scratch);
-}
-int64_t bf16_pair_parts(const StripInput& in) { return avx512_bf16::pair_parts(in); }
-void bf16_round_pairs(const StripInput& in, int64_t begin, int64_t end) { avx512_bf16::round_pairs(in, begin, end); }
-void bf16_pairs(const PairTask& task, int64_t begin, int64_t end, float*) { avx512_bf16::multiply_pairs_of(task, begin, end); }
-int64_t bf16_segment_scratch(const AttentionShape& shape) { return avx512_bf16::segment_scratch(shape); }
+void pairs(const PairTask& task, int64_t begin, int64_t end, float*) { multiply_pairs_of(task, begin, end); }
 
-int64_t bf16_dot_burst(int64_t rounds, float* result) {
+int64_t bf16_burst(int64_t rounds, float* result) {
   constexpr int kChains = 12;
   __m512 c[kChains];
   for (int i = 0; i < kChains; ++i) c[i] = _mm512_set1_ps(*result + float(i));
@@ -75,4 +72,17 @@ int64_t bf16_dot_burst(int64_t rounds, float* result) {
   return rounds * kChains * 64;
 }
 
-}  // namespace sonde::kernels
+bool runs(const CpuFeatures& f) { return f.avx512_bf16; }
+const KernelTable& table(const KernelTable* below, const CpuFeatures&) {
+  static KernelTable made{};
+  made = *below;
+  made.name = "avx512_bf16";
+  made.attention_segment = attention_segment, made.segment_scratch = segment_scratch;
+  made.pair_parts = pair_parts, made.round_pairs = round_pairs, made.pairs = pairs;
+  made.bf16_burst = bf16_burst;
+  return made;
+}
+
+}  // namespace
+extern const InstructionSet kSet{"avx512_bf16", 40, runs, table};
+}  // namespace sonde::kernels::SONDE_ISA

@@ -1,4 +1,6 @@
 // AVX-512 with VNNI: four products of bytes a lane at once.
+// flags x86_64: -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 -mprfchw -mprefer-vector-width=512 -mavx512vnni
+// flags x86_64 GNU: -Wno-uninitialized -Wno-maybe-uninitialized
 #define SONDE_ISA avx512_vnni
 #include "kernels/isa/avx512.h"
 // (after Lanes)
@@ -36,8 +38,7 @@ struct Fold {
 // (after Fold)
 #include "kernels/body/folded.h"
 
-namespace sonde::kernels {
-namespace avx512_vnni {
+namespace sonde::kernels::SONDE_ISA {
 namespace {
 
 template <class Q>
@@ -60,8 +61,9 @@ constexpr KernelTable folding_table() {
 }
 constexpr KernelTable kFoldingTable = folding_table();
 
-}  // namespace
-}  // namespace avx512_vnni
+bool runs(const CpuFeatures& f) { return f.avx512_vnni; }
+const KernelTable& table(const KernelTable*, const CpuFeatures&) { return kFoldingTable; }
 
-const KernelTable& avx512_vnni_table() { return avx512_vnni::kFoldingTable; }
-}  // namespace sonde::kernels
+}  // namespace
+extern const InstructionSet kSet{"avx512_vnni", 30, runs, table};
+}  // namespace sonde::kernels::SONDE_ISA

@@ -1,4 +1,5 @@
 // Sixteen lanes as one 512-bit register. SONDE_ISA is defined by the file that includes this.
+// (gcc 12's own intrinsics read a value that they leave undefined on purpose: isa/*.cpp turn its warnings off.)
 #pragma once
 
 #include <immintrin.h>

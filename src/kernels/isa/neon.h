@@ -1,5 +1,6 @@
 // Sixteen lanes as four 128-bit registers: NEON, as every AArch64 processor has it; with the dot product where the file that
 // includes this is compiled for it. SONDE_ISA names the set of that file.
+// (gcc moves loads far ahead of their use, and then has no registers for the sums: isa/*.cpp keep it from that.)
 #pragma once
 
 #define SONDE_NEON  // tensor/quant has a few forms of its own

@@ -1,4 +1,7 @@
 // Sixteen lanes as an array: any machine, the same bits.
+// flags any:
+// flags aarch64: -O1
+// (a measure for tests there: every such processor has NEON, and -O3 takes gcc minutes)
 #define SONDE_ISA portable
 #include "kernels/table.h"
 #include "tensor/quant/all.h"
@@ -270,6 +273,10 @@ inline const Quads& prepared(const Quads& codes) { return codes; }
 
 #include "kernels/body/all.h"
 
-namespace sonde::kernels {
-const KernelTable& portable_table() { return portable::kTable; }
-}  // namespace sonde::kernels
+namespace sonde::kernels::portable {
+namespace {
+bool runs(const CpuFeatures&) { return true; }
+const KernelTable& table(const KernelTable*, const CpuFeatures&) { return kTable; }
+}  // namespace
+extern const InstructionSet kSet{"portable", 0, runs, table};
+}  // namespace sonde::kernels::portable
