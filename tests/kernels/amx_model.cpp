@@ -51,6 +51,7 @@ struct Tiles {
 #include "kernels/body/tiles.h"
 // (in this order)
 #include "kernels/body/pair_tiles.h"
+#include "kernels/body/gemm_tiles.h"
 #include "kernels/body/pair_weights.h"
 #include "kernels/body/segment_tiles.h"
 
@@ -60,6 +61,7 @@ const KernelTable& amx_model_table(const KernelTable& fewer) {
   KernelTable& table = amx_model::tile_table(fewer);
   table.name = "amx_model";
   amx_model::take_pairs(table), amx_model::take_attention(table);
+  table.gemm = &amx_model::kGemmTiles;
   return table;
 }
 

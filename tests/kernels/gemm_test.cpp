@@ -66,6 +66,20 @@ void each_form(F&& f) {
 
 class Gemms : public KernelSets {
  protected:
+#if defined(__x86_64__)
+  void SetUp() override {
+    KernelSets::SetUp();
+    const std::string set = GetParam();
+    if (!IsSkipped() && (set == "amx_model" || set == "amx_trapped" || (set == "amx" && cpu_features().amx_bf16))) {
+      ASSERT_NE(kernels::table().gemm, nullptr) << "not by tiles";
+    }
+  }
+  void TearDown() override {
+    EXPECT_EQ(amx::fault(), nullptr);
+    EXPECT_EQ(amx::holders(), 0);
+    KernelSets::TearDown();
+  }
+#endif
   ThreadPool pool_{2};
 };
 SONDE_EVERY_SET(Gemms);
@@ -222,6 +236,24 @@ TEST_P(Gemms, AreExactWhereNothingIsRounded) {
     }
   });
 }
+
+#if defined(__x86_64__)
+// Where there are none, the tests above are of the model: of the kernels, not of what the processor makes of them.
+TEST(GemmTiles, OfTheProcessorGiveTheBitsOfTheModel) {
+  if (!cpu_features().amx_bf16) GTEST_SKIP() << "this processor has no tiles of BF16: products by tiles ran over the model alone";
+  const std::string before(kernel_set());
+  ThreadPool pool(2);
+  each_form([&](bool trans_a, bool trans_b, bool accumulate) {
+    Case real(71, 83, 1093, trans_a, trans_b, accumulate, 91, 2), model = real;
+    ASSERT_TRUE(choose("amx").ok() && kernels::table().gemm != nullptr);
+    real.run(pool);
+    ASSERT_TRUE(choose("amx_model").ok());
+    model.run(pool);
+    EXPECT_EQ(std::memcmp(real.c.data(), model.c.data(), real.c.size() * 4), 0);
+  });
+  ASSERT_TRUE(choose(before).ok());
+}
+#endif
 
 }  // namespace
 }  // namespace sonde::test
