@@ -41,7 +41,6 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
   const auto notice = [&](const std::string& line) {
     if (options.notice) options.notice(line);
   };
-  if (const std::string_view line = kernel_set_notice(); !line.empty()) notice(std::string(line));
   const auto load_into = [&](PackedWeights* packed) -> Status {
     SONDE_CHECK(load(packed));
     return packed->finish();

@@ -43,11 +43,12 @@ std::string named_set() {
   return ran.code == 0 ? ran.json()["machine"]["kernels"].get<std::string>() : "";
 }
 
-// A text on the fast path of the embedded model: sets with another arithmetic differ in the last digits of its mean.
-Ran fast_text() {
+// A text by the embedded model: on the fast path sets with another arithmetic differ in the last digits of its mean.
+Ran text_on(const std::string& path) {
   const std::string text = contents(mini() + "/problems.jsonl").substr(0, 400);
-  return run({"perplexity", mini(), "--file", "-", "--window", "100", "--fast", "--json"}, {.input = text});
+  return run({"perplexity", mini(), "--file", "-", "--window", "100", path, "--json"}, {.input = text});
 }
+Ran fast_text() { return text_on("--fast"); }
 double mean_nll(const Ran& ran) {
   EXPECT_EQ(ran.code, 0) << ran.err;
   return ran.code == 0 ? ran.json()["mean_nll"].get<double>() : NAN;
@@ -58,17 +59,30 @@ TEST(KernelSet, IsTheOneThatIsNamed) {
   if (kernel_sets().back() == name) GTEST_SKIP() << "this processor has no set beside the portable one";
   const Isa isa(name);
   EXPECT_EQ(named_set(), name);
-  const Ran ran = fast_text();
-  EXPECT_EQ(ran.code, 0);
-  EXPECT_EQ(ran.err.find("SONDE_ISA"), std::string::npos) << ran.err;
+  for (const char* path : {"--fast", "--exact"}) {
+    const Ran ran = text_on(path);
+    EXPECT_EQ(ran.code, 0);
+    EXPECT_EQ(ran.err.find("SONDE_ISA"), std::string::npos) << ran.err;
+  }
 }
 
 TEST(KernelSet, IsTheBestAndSaysSoWhereNoneIsNamed) {
   const Isa isa("avx3");
   EXPECT_EQ(named_set(), kernel_sets().back());
-  const Ran ran = fast_text();
-  EXPECT_EQ(ran.code, 0);
-  EXPECT_NE(ran.err.find("SONDE_ISA names no instruction set"), std::string::npos) << ran.err;
+  for (const char* path : {"--fast", "--exact"}) {
+    const Ran ran = text_on(path);
+    EXPECT_EQ(ran.code, 0);
+    const std::size_t told = ran.err.find("SONDE_ISA names no instruction set");
+    ASSERT_NE(told, std::string::npos) << path << ": " << ran.err;
+    EXPECT_EQ(ran.err.find("SONDE_ISA", told + 1), std::string::npos) << "told twice: " << ran.err;
+  }
+  const Folder folder;
+  for (const std::vector<std::string>& other : {std::vector<std::string>{"logits", mini(), "--ids", "1,2", "--out", folder / "l.safetensors"},
+                                                {"generate", mini(), "--ids", "1,2", "--max-tokens", "1", "--exact"}}) {
+    const Ran ran = run(other);
+    EXPECT_EQ(ran.code, 0) << ran.err;
+    EXPECT_NE(ran.err.find("SONDE_ISA names no instruction set"), std::string::npos) << other[0] << ": " << ran.err;
+  }
 }
 
 #if defined(__x86_64__)
@@ -99,14 +113,15 @@ TEST(KernelSet, IsTheNextBestWhereTilesAreRefused) {
 
   bool refused = false;
   std::string name;
-  Ran ran;
+  Ran ran, exact;
   std::thread([&] {
     refused = refuse_tiles();
-    if (refused) name = named_set(), ran = fast_text();
+    if (refused) name = named_set(), ran = fast_text(), exact = text_on("--exact");
   }).join();
   if (!refused) GTEST_SKIP() << "no filter of system calls can be had here";
   EXPECT_EQ(name, sets.back());
   EXPECT_NE(ran.err.find("refuses its tiles"), std::string::npos) << ran.err;
+  EXPECT_NE(exact.err.find("refuses its tiles"), std::string::npos) << exact.err;
   const Isa isa(sets.back());
   EXPECT_EQ(mean_nll(ran), mean_nll(fast_text()));
 }
