@@ -10,6 +10,7 @@
 #include "cli/out_file.h"
 #include "cli/progress.h"
 #include "files/safetensors.h"
+#include "kernels/kernels.h"
 
 namespace sonde {
 namespace {
@@ -84,6 +85,12 @@ Result<int> logits(const Options& options) {
       return stopped();
     if (options.hidden) inside.add(probe);
     if (options.hidden || draft) final.insert(final.end(), step.final.begin(), step.final.end());
+    if (!all_finite(step.logits.data(), static_cast<int64_t>(step.logits.size())))
+      return Error{.code = Code::kCorrupt,
+                   .what = fmt::format("logits of tokens {} to {} are not finite", start,
+                                       start + static_cast<int64_t>(chunk.size()) - 1),
+                   .where = path,
+                   .hint = "`sonde inspect --check` looks for NaN and Inf in the weights"};
     SONDE_CHECK(writer.write(std::as_bytes(std::span(step.logits))));
     progress.update(start + static_cast<int64_t>(chunk.size()));
     if (Interrupt::requested()) return stopped();

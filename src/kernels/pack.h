@@ -20,6 +20,8 @@ int64_t packed_bytes(const Matrix& w);
 // Writes the packed form of `count` rows of w from `first` on, a multiple of sixteen, to `out`. A scale that is not finite
 // is an error (kCorrupt).
 Status pack_rows(ThreadPool& pool, const Matrix& w, int64_t first, int64_t count, std::byte* out);
+// The same error where a block of w, of a quantised type, holds a value that is not finite: reads all of it.
+Status check_blocks(ThreadPool& pool, const Matrix& w);
 // The same error where w has scales of blocks (FP8) of which one is not finite.
 Status check_scales(const Matrix& w);
 // Points w at a packed form that lies at `at` already.

@@ -66,10 +66,10 @@ Result<std::unique_ptr<PackedWeights>> load_packed(const Checkpoint& checkpoint,
   auto counted = PackedWeights::count();
   SONDE_CHECK(load(counted.get()));
   const int64_t bytes = counted->bytes();
-  if (bytes == 0) return counted;  // no weight has a packed form
+  if (bytes == 0 && !counted->checks()) return counted;  // no weight has a packed form
 
   Status kept;
-  if (!path.empty() && bytes >= options.cache_least) {
+  if (!path.empty() && bytes > 0 && bytes >= options.cache_least) {
     auto file = CacheFile::create(path, key, bytes);
     if (file.ok()) {
       auto packed = PackedWeights::in_file(*counted, std::move(file).value(), options.threads);

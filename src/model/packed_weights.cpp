@@ -53,6 +53,7 @@ std::unique_ptr<PackedWeights> PackedWeights::compare(std::unique_ptr<CacheFile>
 Result<std::unique_ptr<PackedWeights>> PackedWeights::in_memory(const PackedWeights& counted, int threads) {
   const int64_t bytes = counted.bytes();
   std::unique_ptr<PackedWeights> packed(new PackedWeights(Mode::kMemory, nullptr, threads));
+  if (bytes == 0) return packed;
   void* base =
       mmap(nullptr, std::size_t(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (base == MAP_FAILED)
@@ -119,7 +120,11 @@ Status PackedWeights::fill_room(int64_t bytes, int64_t at) {
 }
 
 Status PackedWeights::add(Matrix& w) {
-  if (packed_bytes(w) == 0) return {};
+  if (packed_bytes(w) == 0) {
+    if (!w || !w.type->is_quantised()) return {};
+    checks_ = true;
+    return packs() ? check_blocks(*pool_, w) : Status{};
+  }
   SONDE_TRY(const int64_t at, take(w, packed_bytes(w), {w.data, std::size_t(w.bytes())}));
   if (mode_ == Mode::kCount) return {};
   if (packs()) {

@@ -36,8 +36,9 @@ class PackedWeights {
   PackedWeights(const PackedWeights&) = delete;
   PackedWeights& operator=(const PackedWeights&) = delete;
 
-  // Packs w where its type has a packed form; else leaves it as it is. Errors: kCorrupt (a scale that is not finite, a
-  // file that holds something else), kIo and kTooLarge (the file).
+  // Packs w where its type has a packed form; else leaves it as it is. Where others are packed, the scales of such a
+  // quantised one are checked, too. Errors: kCorrupt (a scale that is not finite, a file that holds something else), kIo and
+  // kTooLarge (the file).
   Status add(Matrix& w);
   // A matrix of its own from F32 values [rows, cols] that `make` writes when they are needed, rounded to F16; with
   // `to_bytes` to bytes, of which the packed form alone is kept, where a row is whole blocks of them.
@@ -50,6 +51,7 @@ class PackedWeights {
   int64_t made() const { return made_; }            // of them packed by this object
   std::string file() const { return file_ ? file_->path() : ""; }
   bool packs() const { return pool_ != nullptr; }
+  bool checks() const { return checks_; }           // some weights stay as stored whose scales packing checks
   // The file's bytes; empty: there is none.
   std::span<const std::byte> mapped() const { return {base_, file_ ? std::size_t(limit_) : 0}; }
   // Whether the file was the reason of an error, not the weights.
@@ -70,7 +72,7 @@ class PackedWeights {
   std::byte* memory_ = nullptr;       // kMemory: base_
   int64_t limit_ = 0;                 // bytes at base_
   int64_t bytes_ = 0, matrices_ = 0, made_ = 0;
-  bool file_failed_ = false;
+  bool file_failed_ = false, checks_ = false;
   std::string content_;               // what was taken, a line a matrix
   AlignedVector<std::byte> piece_;
   std::vector<std::span<const std::byte>> stored_;  // the matrices' bytes, in order, as counted

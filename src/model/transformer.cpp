@@ -134,7 +134,8 @@ class Transformer final : public Model {
     }
     rope_ = Rope::make(config_, rope_dim(), rope_factors);
 
-    if (const std::string_view line = kernel_set_notice(); options.notice && !line.empty()) options.notice(std::string(line));
+    const std::string_view set = kernel_set_notice();
+    if (options.notice && !set.empty()) options.notice(std::string(set));
     const auto load = [&](PackedWeights* packed) { return load_weights(*family, packed, options); };
     if (options.exact) {
       SONDE_CHECK(load(nullptr));

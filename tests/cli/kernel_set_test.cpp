@@ -77,8 +77,10 @@ TEST(KernelSet, IsTheBestAndSaysSoWhereNoneIsNamed) {
     EXPECT_EQ(ran.err.find("SONDE_ISA", told + 1), std::string::npos) << "told twice: " << ran.err;
   }
   const Folder folder;
-  for (const std::vector<std::string>& other : {std::vector<std::string>{"logits", mini(), "--ids", "1,2", "--out", folder / "l.safetensors"},
-                                                {"generate", mini(), "--ids", "1,2", "--max-tokens", "1", "--exact"}}) {
+  const std::vector<std::vector<std::string>> others = {
+      {"logits", mini(), "--ids", "1,2", "--out", folder / "l.safetensors"},
+      {"generate", mini(), "--ids", "1,2", "--max-tokens", "1", "--exact"}};
+  for (const auto& other : others) {
     const Ran ran = run(other);
     EXPECT_EQ(ran.code, 0) << ran.err;
     EXPECT_NE(ran.err.find("SONDE_ISA names no instruction set"), std::string::npos) << other[0] << ": " << ran.err;

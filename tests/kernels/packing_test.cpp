@@ -59,6 +59,40 @@ TEST(Packing, RefusesScalesThatAreNotFinite) {
   }
 }
 
+// The same for types without a packed form, whose blocks stay as they are; some have no place for a scale that is not finite.
+TEST(Packing, ChecksBlocksThatStayAsStored) {
+  ThreadPool pool(2);
+  int types = 0, refused = 0;
+  for (const Type* type : weight_types()) {
+    if (!type->is_quantised()) continue;
+    const int64_t cols = 4096 + type->block;  // more than is unpacked at once
+    OwnedMatrix w = random_matrix(*type, 37, cols, 3);
+    if (packed_bytes(w.view) > 0) continue;
+    ++types;
+    EXPECT_TRUE(check_blocks(pool, w.view).ok()) << type->name;
+    std::vector<float> values(std::size_t(type->block));
+    int bad = 0;
+    for (int at = 0; at < type->bytes; ++at) {  // two bytes; the last: all of the block
+      std::byte* const block = w.bytes.data() + 36 * w.view.row_bytes + (at % 2 == 0 ? w.view.row_bytes - type->bytes : 0);
+      const std::vector<std::byte> right(block, block + type->bytes);
+      if (at + 2 <= type->bytes) block[at] = std::byte(0xFF), block[at + 1] = std::byte(0x7F);
+      else std::fill_n(block, type->bytes, std::byte(0xFF));
+      type->unpack(block, 1, values.data());
+      const bool finite = all_finite(values.data(), type->block);
+      const Status checked = check_blocks(pool, w.view);
+      ASSERT_EQ(checked.ok(), finite) << type->name << ", byte " << at;
+      bad += !finite;
+      if (!finite) {
+        EXPECT_NE(checked.error().message().find("rows 32 to 36"), std::string::npos) << checked.error().message();
+      }
+      std::copy(right.begin(), right.end(), block);
+    }
+    refused += bad > 0;
+  }
+  EXPECT_GT(types, 10);
+  EXPECT_EQ(refused, types - 1);  // NVFP4's NaN is 0, as ggml has it
+}
+
 TEST(Packing, SlicesOfWholeStripsStayPacked) {
   ThreadPool pool(1);
   const PackedMatrix w = packed_matrix(pool, *type_by_name("Q8_0"), 64, 128, 2);
