@@ -20,7 +20,7 @@ struct Options {
   OutFile out;
   std::optional<int64_t> layers;
   std::optional<uint64_t> seed;
-  bool json = false;
+  bool no_mtp = false, json = false;
 };
 
 Result<int> synth(const Options& options) {
@@ -32,7 +32,7 @@ Result<int> synth(const Options& options) {
   SONDE_CHECK(options.out.check(FileKind::kGguf));
   const Interrupt interrupt;
   std::unique_ptr<ProgressLine> progress;
-  SynthOptions job{options.shape, options.type, options.out.path, options.layers, options.seed.value_or(0), {}};
+  SynthOptions job{options.shape, options.type, options.out.path, options.layers, options.seed.value_or(0), {}, !options.no_mtp};
   job.progress = [&](int64_t done, int64_t total) {
     if (!progress) progress = std::make_unique<ProgressLine>("writing", total, "bytes");
     progress->update(done);
@@ -68,6 +68,7 @@ Run setup(Args& args) {
   args.option("--type", options->type, types.c_str());
   options->out.declare(args, "-o,--out", "the file to write");
   args.option("--layers", options->layers, "only the first so many layers");
+  args.flag("--no-mtp", options->no_mtp, "leave the layer of multi-token prediction out");
   args.option("--seed", options->seed, "the same seed gives the same file (default 0)");
   declare_json(args, options->json);
   return [options] { return finish(synth(*options)); };
@@ -76,7 +77,7 @@ Run setup(Args& args) {
 }  // namespace
 
 extern const Command cmd_synth = {"synth",
-                                  "SHAPE --type MIX --out FILE.gguf [--layers N] [--seed S] [--force] [--json]",
+                                  "SHAPE --type MIX --out FILE.gguf [--layers N] [--no-mtp] [--seed S] [--force] [--json]",
                                   "a GGUF file of random weights in a published model's shape",
                                   "  sonde synth r1-distill-qwen-1.5b --type BF16 --out qwen.gguf\n"
                                   "  sonde synth v2-lite --type F16 --out lite.gguf --layers 4\n"

@@ -66,7 +66,9 @@ class Pools {
 class Job {
  public:
   Job(const SynthOptions& options, const SynthShape& shape, const Mix& mix, int64_t layers)
-      : options_(options), shape_(shape), mix_(mix), layers_(layers), pools_(options.seed) {}
+      : options_(options), shape_(shape), mix_(mix), layers_(layers), pools_(options.seed) {
+    if (!options.mtp) shape_.mtp_layers = 0;
+  }
 
   Result<SynthReport> run() {
     set_shape_keys(shape_, layers_, writer_);
@@ -162,7 +164,7 @@ class Job {
   }
 
   const SynthOptions& options_;
-  const SynthShape& shape_;
+  SynthShape shape_;
   const Mix& mix_;
   int64_t layers_;
   Pools pools_;

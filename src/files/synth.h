@@ -20,6 +20,7 @@ struct SynthOptions {
   uint64_t seed = 0;              // the same seed gives the same bytes
   // Told of bytes done and bytes in all as the work goes on; false cancels it.
   std::function<bool(int64_t done, int64_t total)> progress;
+  bool mtp = true;  // with the shape's layer of multi-token prediction
 };
 
 struct SynthReport {

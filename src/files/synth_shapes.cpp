@@ -79,6 +79,7 @@ const SynthShape kShapes[] = {
      .context = 163840,
      .rope_base = 1e4,
      .epsilon = 1e-6,
+     .mtp_layers = 1,
      .latent = Latent{.q_rank = 1536,
                       .kv_rank = 512,
                       .nope = 128,

@@ -197,7 +197,7 @@ TEST(SynthShapes, TypesOfV2) {
 TEST(SynthShapes, ParametersAsPublished) {
   const std::pair<std::string_view, double> published[] = {{"v2-lite", 15.706e9},
                                                            {"v2", 235.741e9},
-                                                           {"v3", 671.026e9},
+                                                           {"v3", 684.490e9},  // 671.026e9 before the MTP layer
                                                            {"r1-distill-qwen-1.5b", 1.777e9},
                                                            {"r1-distill-qwen-7b", 7.6156e9},
                                                            {"r1-distill-llama-8b", 8.030e9},
@@ -215,6 +215,45 @@ TEST(SynthShapes, ParametersAsPublished) {
       EXPECT_NEAR(parameters / count, 1, 5e-4) << name << " " << parameters;
     }
   }
+}
+
+// The layer of multi-token prediction stands behind the others, under the names that the published checkpoint's have in
+// GGUF; without it the file holds what the model is said to have.
+TEST(SynthShapes, V3PredictsAhead) {
+  for (SynthShape shape : all_synth_shapes()) {
+    if (shape.name != "v3") continue;
+    std::map<std::string, std::vector<int64_t>> shapes;
+    for (const SynthTensor& t : synth_tensors(shape, 61)) shapes[t.name] = t.shape;
+    const std::map<std::string, std::vector<int64_t>> expected = {{"blk.61.nextn.eh_proj.weight", {7168, 14336}},
+                                                                  {"blk.61.nextn.enorm.weight", {7168}},
+                                                                  {"blk.61.nextn.hnorm.weight", {7168}},
+                                                                  {"blk.61.nextn.embed_tokens.weight", {129280, 7168}},
+                                                                  {"blk.61.nextn.shared_head_head.weight", {129280, 7168}},
+                                                                  {"blk.61.nextn.shared_head_norm.weight", {7168}},
+                                                                  {"blk.61.attn_q_a.weight", {1536, 7168}},
+                                                                  {"blk.61.exp_probs_b.bias", {256}},
+                                                                  {"blk.61.ffn_gate_exps.weight", {256, 2048, 7168}}};
+    for (const auto& [name, dims] : expected) EXPECT_EQ(shapes[name], dims) << name;
+    EXPECT_EQ(shapes.count("blk.62.attn_norm.weight"), 0u);
+    shape.mtp_layers = 0;
+    double parameters = 0;
+    for (const SynthTensor& t : synth_tensors(shape, 61)) {
+      double n = 1;
+      for (const int64_t d : t.shape) n *= double(d);
+      parameters += n;
+    }
+    EXPECT_NEAR(parameters / 671.026e9, 1, 5e-4);
+  }
+}
+
+TEST_F(Synth, WithoutPredictionAhead) {
+  const std::string out = (folder_ / "x.gguf").string();
+  ASSERT_TRUE(write_synthetic({"mini", "Q8_0", out, 2, 0, {}, false}).ok());
+  const auto opened = Checkpoint::open(out);
+  ASSERT_TRUE(opened.ok()) << opened.error().message();
+  EXPECT_EQ((*opened)->config().at("num_hidden_layers"), 2);
+  EXPECT_EQ((*opened)->config().at("num_nextn_predict_layers"), 0);
+  EXPECT_EQ((*opened)->find("model.layers.2.eh_proj.weight"), nullptr);
 }
 
 TEST_F(Synth, SameSeedSameBytes) {
