@@ -7,6 +7,9 @@
 
 #include <atomic>
 #include <climits>
+#include <condition_variable>
+#include <map>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -54,6 +57,18 @@ bool spin(int64_t bound_ns, Ready&& ready, May&& may) {
   return ready();
 }
 
+// Turns by number: the one that is served, and the next to be given.
+struct Turns {
+  std::mutex mutex;
+  std::condition_variable served;
+  uint64_t next = 0, now = 0;
+};
+Turns& turns() {
+  static Turns all;
+  return all;
+}
+std::atomic<const void*> turn_of = nullptr;  // the state of the pool whose turn it is; null: nobody takes turns
+
 }  // namespace
 
 struct ThreadPool::State {
@@ -86,7 +101,11 @@ struct ThreadPool::State {
     uint32_t seen = 0;
     for (;;) {
       const auto changed = [&] { return epoch.load(std::memory_order_acquire) != seen; };
-      while (!spin(kAwakeSpinNs, changed, [&] { return awake.load(std::memory_order_relaxed) > 0; })) {
+      const auto may_spin = [&] {
+        const void* const turn = turn_of.load(std::memory_order_relaxed);
+        return awake.load(std::memory_order_relaxed) > 0 && (turn == nullptr || turn == this);
+      };
+      while (!spin(kAwakeSpinNs, changed, may_spin)) {
         sleepers.fetch_add(1);
         if (epoch.load() == seen) futex_wait(epoch, seen);
         sleepers.fetch_sub(1);
@@ -109,9 +128,23 @@ struct ThreadPool::State {
 
   void advance() {
     epoch.fetch_add(1);
+    wake();
+  }
+  void wake() {
     if (sleepers.load() > 0) futex_wake_all(epoch);
   }
 };
+
+std::shared_ptr<ThreadPool> ThreadPool::shared(int threads) {
+  static std::mutex mutex;
+  static std::map<int, std::weak_ptr<ThreadPool>> pools;
+  if (threads <= 0) threads = usable_processors();
+  const std::lock_guard lock(mutex);
+  std::weak_ptr<ThreadPool>& known = pools[threads];
+  std::shared_ptr<ThreadPool> pool = known.lock();
+  if (!pool) known = pool = std::make_shared<ThreadPool>(threads);
+  return pool;
+}
 
 ThreadPool::ThreadPool(int threads) {
   if (threads <= 0) threads = usable_processors();
@@ -121,6 +154,8 @@ ThreadPool::ThreadPool(int threads) {
 }
 
 ThreadPool::~ThreadPool() {
+  const void* mine = state_.get();
+  turn_of.compare_exchange_strong(mine, nullptr);
   state_->stop.store(true);
   state_->advance();
   for (auto& worker : state_->workers) worker.join();
@@ -180,9 +215,23 @@ bool ThreadPool::take_of_parts(int thread, int64_t most, int64_t& begin, int64_t
 
 ThreadPool::Awake::Awake(ThreadPool& pool) : pool_(pool) {
   pool_.state_->awake.fetch_add(1);
-  if (pool_.state_->sleepers.load() > 0) futex_wake_all(pool_.state_->epoch);
+  pool_.state_->wake();
 }
 ThreadPool::Awake::~Awake() { pool_.state_->awake.fetch_sub(1); }
+
+ThreadPool::Turn::Turn(ThreadPool& pool) {
+  Turns& all = turns();
+  std::unique_lock lock(all.mutex);
+  all.served.wait(lock, [&all, mine = all.next++] { return all.now == mine; });
+  const void* const before = turn_of.exchange(pool.state_.get());
+  if (before != pool.state_.get()) pool.state_->wake();
+}
+ThreadPool::Turn::~Turn() {
+  Turns& all = turns();
+  const std::lock_guard lock(all.mutex);
+  ++all.now;
+  all.served.notify_all();
+}
 
 int usable_processors() {
   int by_affinity = 0;

@@ -1,4 +1,5 @@
-// The one pool of compute threads. It spins while an Awake guard lives (through a token), else it sleeps.
+// The pool of compute threads. It spins while an Awake guard lives (through a token), else it sleeps. Engines of one process
+// share it and take turns.
 #pragma once
 
 #include <algorithm>
@@ -17,6 +18,9 @@ class ThreadPool {
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // The process's pool of so many threads, made where none is in use. Whoever runs something on it holds a Turn.
+  static std::shared_ptr<ThreadPool> shared(int threads = 0);
 
   int size() const;
 
@@ -84,6 +88,16 @@ class ThreadPool {
 
    private:
     ThreadPool& pool_;
+  };
+
+  // The one use of processors at a time, of all pools: steps of several engines do not compete, and while one lives no
+  // other pool's workers spin. Given in the order in which it was asked for.
+  class Turn {
+   public:
+    explicit Turn(ThreadPool& pool);
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
   };
 
  private:

@@ -21,7 +21,7 @@ Result<DirectModel> open_direct(const std::string& path, const RunFlags& flags) 
                              .notice = [](const std::string& line) { notice(line); },
                              .cache = cache_folder()};
   SONDE_TRY(direct.model, Model::load(direct.checkpoint, options));
-  direct.pool = std::make_unique<ThreadPool>(flags.threads);
+  direct.pool = ThreadPool::shared(flags.threads);
   const int64_t most = direct.model->config().max_position_embeddings;
   if (flags.context > most && most > 0)
     return Error{.code = Code::kTooLarge,

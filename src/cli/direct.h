@@ -18,8 +18,8 @@ namespace sonde {
 
 struct DirectModel {
   std::shared_ptr<const Checkpoint> checkpoint;
-  std::unique_ptr<Model> model;
-  std::unique_ptr<ThreadPool> pool;
+  std::shared_ptr<Model> model;
+  std::shared_ptr<ThreadPool> pool;  // the process's
   int64_t context = 0;  // tokens a sequence may hold
 };
 

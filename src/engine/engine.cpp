@@ -34,11 +34,11 @@ class EngineLoop final : public Engine {
         options_(std::move(options)),
         moves_(moves),
         shared_{parts_.tokenizer.get(), parts_.end_tokens, options_.context},
-        threads_(options_.threads),
+        threads_(ThreadPool::shared(options_.threads)),
         pages_(std::move(pages)),
         cache_(*pages_, options_.prefix_cache),
         scheduler_(*pages_, cache_, schedule),
-        drafter_(*parts_.model, threads_, options_.draft) {
+        drafter_(*parts_.model, *threads_, options_.draft) {
     stats_.pages_total = pages_->size();
     thread_ = std::thread([this] { loop(); });
   }
@@ -178,12 +178,13 @@ class EngineLoop final : public Engine {
       publish();
       try {
         if (scheduler_.idle()) {
-          if (move_weights()) continue;
+          if (rest()) continue;
           awake.reset();
           bell_->wait();
           continue;
         }
-        if (!awake) awake.emplace(threads_);
+        if (!awake) awake.emplace(*threads_);
+        const ThreadPool::Turn turn(*threads_);
         step();
       } catch (const std::bad_alloc&) {
         end_all("error", Error{Code::kTooLarge, "not enough memory for this step", "engine", "", "",
@@ -251,7 +252,7 @@ class EngineLoop final : public Engine {
                          .states = drafter_.wants_states(s)});
     }
     const auto begin = Clock::now();
-    const bool whole = parts_.model->forward(threads_, chunks_, result_, nullptr,
+    const bool whole = parts_.model->forward(*threads_, chunks_, result_, nullptr,
                                              [&](int64_t done, int64_t layers) { return watch(works, done, layers); });
     if (!whole) return drafter_.given_up(works);  // its pages are not done(): nobody finds them
     ++steps_;
@@ -304,7 +305,13 @@ class EngineLoop final : public Engine {
     if (scheduler_.waiting() == 0 && std::all_of(works.begin(), works.end(), answers)) move_weights();
   }
 
-  bool move_weights() { return moves_ && parts_.model->move_weights(threads_); }
+  bool move_weights() { return moves_ && parts_.model->move_weights(*threads_); }
+
+  // While nobody asks for anything. False: there is nothing to do.
+  bool rest() {
+    const ThreadPool::Turn turn(*threads_);
+    return move_weights();
+  }
 
   // Before each layer of a step. False: nobody waits for it any more.
   bool watch(const std::vector<Scheduler::Work>& works, int64_t done, int64_t layers) {
@@ -335,7 +342,7 @@ class EngineLoop final : public Engine {
         for (Turn* t : open) parts_.watch_logits(*t->sequence->request, t->sequence->answer->tokens(), logits_of(*t));
       }
       std::atomic<bool> failed = false;
-      threads_.share(static_cast<int64_t>(open.size()), 1, [&](int64_t begin, int64_t end, int) {
+      threads_->share(static_cast<int64_t>(open.size()), 1, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin; i < end; ++i) {
           Turn& t = *open[static_cast<std::size_t>(i)];
           try {
@@ -362,7 +369,7 @@ class EngineLoop final : public Engine {
   EngineOptions options_;
   const bool moves_;
   AnswerContext shared_;
-  ThreadPool threads_;
+  const std::shared_ptr<ThreadPool> threads_;
   std::unique_ptr<PagePool> pages_;
   PrefixCache cache_;
   Scheduler scheduler_;

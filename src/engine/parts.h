@@ -16,7 +16,7 @@ namespace sonde {
 
 struct EngineParts {
   std::shared_ptr<const Checkpoint> checkpoint;  // null: Engine::checkpoint() must not be called
-  std::unique_ptr<Model> model;
+  std::shared_ptr<Model> model;  // one that stands in several engines computes for one at a time
   std::unique_ptr<Tokenizer> tokenizer;    // null: none, or not for the reason below
   std::optional<Error> no_tokenizer;
   std::shared_ptr<const Dialect> dialect;  // null: none, for the reason

@@ -152,6 +152,51 @@ TEST(ThreadPool, AwakeWorkersFallAsleepWhenNothingComes) {
   ASSERT_EQ(ran, 1);
 }
 
+TEST(ThreadPool, IsSharedByThoseWhoWantAsManyThreads) {
+  const std::shared_ptr<ThreadPool> two = ThreadPool::shared(2);
+  EXPECT_EQ(two->size(), 2);
+  EXPECT_EQ(ThreadPool::shared(2), two);
+  EXPECT_EQ(ThreadPool::shared(3)->size(), 3);
+  EXPECT_EQ(ThreadPool::shared()->size(), usable_processors());
+}
+
+TEST(ThreadPool, TurnsAreOneAtATime) {
+  ThreadPool two(2), three(3);
+  std::atomic<int> inside{0};
+  int64_t turns = 0;  // plain: turns order the accesses
+  const auto take = [&](ThreadPool& pool) {
+    const ThreadPool::Awake awake(pool);
+    for (int i = 0; i < 300; ++i) {
+      const ThreadPool::Turn turn(pool);
+      EXPECT_EQ(inside++, 0);
+      std::vector<int> ran(std::size_t(pool.size()), 0);
+      pool.run([&](int thread) { ++ran[std::size_t(thread)]; });
+      EXPECT_EQ(std::count(ran.begin(), ran.end(), 1), pool.size());
+      ++turns;
+      --inside;
+    }
+  };
+  std::thread other([&] { take(three); });
+  take(two);
+  other.join();
+  EXPECT_EQ(turns, 600);
+}
+
+// Of two pools that are awake only the one whose turn it is may spin.
+TEST(ThreadPool, WhoseTurnItIsNotUsesNoTime) {
+  ThreadPool working(1), waiting(3);
+  const ThreadPool::Awake awake(waiting);
+  const ThreadPool::Turn turn(working);
+  double used = 0;
+  for (int i = 0; i < 20; ++i) {
+    waiting.run([](int) {});  // its workers are up, and would spin for some milliseconds
+    const std::clock_t before = std::clock();
+    std::this_thread::sleep_for(std::chrono::milliseconds(4));
+    used += double(std::clock() - before) / CLOCKS_PER_SEC;
+  }
+  EXPECT_LT(used, 0.02) << "of 0.16 s that two of them would have spun";
+}
+
 TEST(Processors, AtLeastOneAndNoMoreThanTheMachine) {
   ASSERT_GE(usable_processors(), 1);
   ASSERT_LE(unsigned(usable_processors()), std::thread::hardware_concurrency());

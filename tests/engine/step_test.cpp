@@ -59,6 +59,33 @@ struct Late {
   }
 };
 
+// Engines of one process share a pool, or where they want other numbers of threads take turns all the same: no layer of
+// one runs beside a layer of the other, and answers are those of an engine alone.
+TEST(Steps, OfTwoEnginesTakeTurns) {
+  for (const int threads : {2, 3}) {
+    std::atomic<int> inside = 0;
+    std::atomic<int64_t> overlaps = 0, layers = 0;
+    Watched engines[2];
+    for (const bool second : {false, true}) {
+      engines[second] = watched_engine({.threads = second ? threads : 2}, {.mtp = second});
+      engines[second].model->at_layer = [&](int64_t, int64_t) {
+        overlaps += inside++ > 0;
+        std::this_thread::sleep_for(std::chrono::microseconds(100));
+        --inside, ++layers;
+      };
+    }
+    std::vector<std::pair<Request, std::unique_ptr<Stream>>> asked;
+    for (uint64_t i = 0; i < 6; ++i) {
+      const Request r = request(random_prompt(static_cast<int64_t>(20 + 30 * i), i), 60, i);
+      asked.emplace_back(r, engines[i % 2].engine->submit(r).value());
+    }
+    for (auto& [r, stream] : asked) expect_right(collect(*stream), r);
+    for (Watched& one : engines) one.engine.reset();
+    EXPECT_EQ(overlaps, 0);
+    EXPECT_GT(layers, 2 * 2 * 60 / 4);  // drafts that were right save steps
+  }
+}
+
 TEST(Step, OfAPromptIsGivenUpBetweenLayers) {
   for (int64_t step : {0, 1, 3}) {
     for (int64_t layer : {0, 1}) {
