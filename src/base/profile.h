@@ -13,7 +13,8 @@ class Profile {
   enum Arithmetic { kF32, kBf16, kInt8 };
   struct Operation {
     std::string_view name;
-    int64_t calls = 0, ns = 0, waiting_ns = 0;  // waiting: of the calling thread at the end of fork-joins
+    int64_t calls = 0, ns = 0;
+    int64_t waiting_ns = 0;  // at the ends of fork-joins for the last thread: the mean over all threads
     double bytes = 0;                           // of weights or cache, read once a call
     double operations[3] = {0, 0, 0};           // by Arithmetic; two a multiply-add
     double all_operations() const { return operations[kF32] + operations[kBf16] + operations[kInt8]; }

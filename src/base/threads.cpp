@@ -75,6 +75,7 @@ struct ThreadPool::State {
   // What a thread has left of its part: [begin, end), in one word.
   struct alignas(64) Part {
     std::atomic<uint64_t> word{0};
+    int64_t finished = 0;  // when the thread had done its work in the last region, where that is timed
 
     static uint64_t of(int64_t begin, int64_t end) { return uint64_t(begin) << 32 | uint64_t(end); }
     static int64_t begin(uint64_t word) { return int64_t(word >> 32); }
@@ -92,6 +93,7 @@ struct ThreadPool::State {
   std::atomic<bool> stop{false};
   void (*f)(void*, int) = nullptr;  // written before epoch advances, read after
   void* context = nullptr;
+  bool timed = false;
   std::vector<Part> parts;  // one a thread
   std::vector<std::thread> workers;
 
@@ -114,6 +116,7 @@ struct ThreadPool::State {
       ++seen;
       if (stop.load(std::memory_order_relaxed)) return;
       f(context, thread);
+      if (timed) parts[std::size_t(thread)].finished = Profile::now_ns();
       if (remaining.fetch_sub(1) == 1 && caller_sleeps.load()) futex_wake_all(remaining);
     }
   }
@@ -166,13 +169,17 @@ int ThreadPool::size() const { return int(state_->workers.size()) + 1; }
 void ThreadPool::run_erased(void (*f)(void*, int), void* context) {
   State& s = *state_;
   if (s.workers.empty()) return f(context, 0);
-  s.f = f, s.context = context;
+  s.f = f, s.context = context, s.timed = profile_ != nullptr;
   s.remaining.store(uint32_t(s.workers.size()), std::memory_order_relaxed);
   s.advance();
   f(context, 0);
-  const int64_t start = profile_ != nullptr ? Profile::now_ns() : 0;
+  if (s.timed) s.parts[0].finished = Profile::now_ns();
   s.join();
-  if (profile_ != nullptr) profile_->waited(Profile::now_ns() - start);
+  if (!s.timed) return;
+  int64_t waited = 0, last = 0;
+  for (const State::Part& part : s.parts) last = std::max(last, part.finished);
+  for (const State::Part& part : s.parts) waited += last - part.finished;
+  profile_->waited(waited / size());
 }
 
 void ThreadPool::reset_counter() { state_->counter.store(0, std::memory_order_relaxed); }

@@ -24,7 +24,7 @@ class ThreadPool {
 
   int size() const;
 
-  // What is told how long the caller waits for the others, and where users of the pool note what they do; null: nobody.
+  // What is told how long threads wait for the last one, and where users of the pool note what they do; null: nobody.
   Profile* profile() const { return profile_; }
   void profile(Profile* to) { profile_ = to; }
 

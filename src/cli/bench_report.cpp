@@ -44,6 +44,11 @@ double waiting_seconds(const Profile& profile) {
   return seconds;
 }
 
+// Of threads for the last one, on average over them: milliseconds, and the share of the time.
+std::string waiting_text(double waiting, double seconds) {
+  return fmt::format("{:>10.2f} {:>4.1f} %", 1e3 * waiting, seconds > 0 ? 100 * waiting / seconds : 0);
+}
+
 // 10^9 in all, 10^9 a second, share of the peak.
 std::string rate_text(double amount, double seconds, double share) {
   if (amount == 0 || seconds == 0) return fmt::format(" {:>10} {:>9} {:>7}", "", "", "");
@@ -51,19 +56,19 @@ std::string rate_text(double amount, double seconds, double share) {
 }
 
 void print_operations(const Measurement& m, const Peaks& peaks) {
-  print(fmt::format("    {:<26} {:>8} {:>10} {:>6} {:>10} {:>10} {:>9} {:>7} {:>10} {:>9} {:>7}\n", "operation", "calls", "ms",
-                    "share", "waiting ms", "GB", "GB/s", "of peak", "Gop", "Gop/s", "of peak"));
+  print(fmt::format("    {:<26} {:>8} {:>10} {:>6} {:>10} {:>6} {:>10} {:>9} {:>7} {:>10} {:>9} {:>7}\n", "operation",
+                    "calls", "ms", "share", "waiting ms", "of it", "GB", "GB/s", "of peak", "Gop", "Gop/s", "of peak"));
   for (const Profile::Operation& o : sorted_operations(m)) {
     const double seconds = seconds_of(o.ns);
-    std::string line = fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.1f} % {:>10.2f}", o.name, o.calls, 1e3 * seconds,
-                                   100 * seconds / m.seconds, 1e3 * seconds_of(o.waiting_ns));
+    std::string line = fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.1f} % {}", o.name, o.calls, 1e3 * seconds,
+                                   100 * seconds / m.seconds, waiting_text(seconds_of(o.waiting_ns), seconds));
     line += rate_text(o.bytes, seconds, o.bytes / seconds / 1e9 / peaks.dram_read_gbs);
     line += rate_text(o.all_operations(), seconds, least_seconds(o, peaks) / seconds);
     line.erase(line.find_last_not_of(' ') + 1);
     print(line + "\n");
   }
-  print(fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.0f} % {:>10.2f}\n\n", "all", "", 1e3 * m.seconds, 100.0,
-                    1e3 * waiting_seconds(*m.profile)));
+  print(fmt::format("    {:<26} {:>8} {:>10.2f} {:>4.0f} % {}\n\n", "all", "", 1e3 * m.seconds, 100.0,
+                    waiting_text(waiting_seconds(*m.profile), m.seconds)));
 }
 
 }  // namespace
@@ -135,6 +140,7 @@ Json to_json(const Measurement& m) {
                                   {"seconds", seconds},
                                   {"share", seconds / m.seconds},
                                   {"waiting_seconds", seconds_of(o.waiting_ns)},
+                                  {"waiting_share", seconds_of(o.waiting_ns) * inverse},
                                   {"bytes", o.bytes},
                                   {"flops", o.operations[Profile::kF32] + o.operations[Profile::kBf16]},
                                   {"int8_operations", o.operations[Profile::kInt8]},

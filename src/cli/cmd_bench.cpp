@@ -150,7 +150,7 @@ Run setup(Args& args) {
   args.list("--depth", options->depths, "tokens in the cache before, as in 0,4096 (default 0)");
   args.option("--seconds", options->seconds,
               "of measuring the machine first, a fifth of that after each result, which takes a quarter at least (default 2)");
-  args.flag("--profile", options->profile, "time, bytes and operations of every kind of operation");
+  args.flag("--profile", options->profile, "time, threads' waiting for the last, bytes and operations of every kind of operation");
   declare_json(args, options->json);
   options->run.declare(args);
   return [options] {

@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <thread>
+
 #include "base/threads.h"
 
 namespace sonde::test {
@@ -36,6 +40,32 @@ TEST(Profile, TimeOfAnInnerScopeIsItsOwn) {
   EXPECT_GE(outer.ns, 0);
   EXPECT_LE(outer.ns + inner.ns, all);
   EXPECT_EQ(profile.operations()[0].ns, 0);
+}
+
+// Whichever thread is last, the others' waiting counts, as the mean over all of them.
+TEST(Profile, EveryThreadsWaitingCounts) {
+  for (const int threads : {2, 3}) {
+    for (int slow = 0; slow < threads; ++slow) {
+      ThreadPool pool(threads);
+      Profile profile;
+      pool.profile(&profile);
+      std::atomic<int> done = 0;
+      int64_t begin = 0, end = 0;
+      {
+        const Profile::Scope scope(&profile, "one is slow");
+        pool.run([&](int thread) {
+          if (thread != slow) return void(++done);
+          while (done < threads - 1) std::this_thread::yield();
+          begin = Profile::now_ns();
+          std::this_thread::sleep_for(std::chrono::milliseconds(50));  // the others have noted their ends by then
+          end = Profile::now_ns();
+        });
+      }
+      const int64_t waiting = profile.operations()[1].waiting_ns;
+      EXPECT_GT(waiting, (end - begin) * (threads - 1) / threads / 2) << threads << ", " << slow;
+      EXPECT_LE(waiting, profile.operations()[1].ns * (threads - 1) / threads);
+    }
+  }
 }
 
 TEST(Profile, WaitingGoesToTheOpenOperation) {

@@ -111,6 +111,7 @@ TEST(Bench, ProfileAccountsForTimeAndBytes) {
         SCOPED_TRACE(o.dump());
         EXPECT_GE(o["seconds"], 0);
         EXPECT_GE(o["seconds"].get<double>() + 1e-9, o["waiting_seconds"].get<double>());
+        EXPECT_LE(o["waiting_share"].get<double>(), 1 + 1e-9);
         seconds += o["seconds"].get<double>(), waiting += o["waiting_seconds"].get<double>();
         shares += o["share"].get<double>();
       }
