@@ -69,15 +69,16 @@ Result<double> Bench::warm_up() {
   return seconds;
 }
 
-Result<Measurement> Bench::prefill(int64_t depth, bool one_form) {
+Result<Measurement> Bench::prefill(int64_t depth, int64_t chunk_tokens, bool one_form) {
   Measurement m = start("prefill", 1, depth);
+  m.chunk = std::min(chunk_tokens, options_.prompt);
   m.one_form = one_form, m.arithmetic = one_form ? answers_ : prompts_;
   SONDE_TRY(const Pages pages, filled(depth + options_.prompt, depth));
   const std::vector<int32_t> ids = random_ids(options_.prompt);
   ProgressLine progress(fmt::format("prefill at depth {}{}", depth, one_form ? " in one form" : ""), options_.prompt, "tokens");
   do {
-    for (int64_t done = 0; done < options_.prompt; done += options_.chunk) {
-      const int64_t n = std::min(options_.chunk, options_.prompt - done);
+    for (int64_t done = 0; done < options_.prompt; done += m.chunk) {
+      const int64_t n = std::min(m.chunk, options_.prompt - done);
       const SequenceChunk chunk{std::span(ids).subspan(size_t(done), size_t(n)), depth + done, pages.all(), one_form,
                                 done + n == options_.prompt ? Logits::kLast : Logits::kNone};
       SONDE_CHECK(step(std::span(&chunk, 1), m, watched(progress, done, n)));

@@ -19,7 +19,7 @@ struct BenchOptions {
   ModelFlags model;
   RunFlags run;
   int64_t prompt = 512, tokens = 64;
-  int64_t chunk = EngineOptions{}.prefill_chunk;  // tokens of a prompt in one step
+  std::vector<int64_t> chunks = {EngineOptions{}.prefill_chunk};  // tokens of a prompt in one step, at most
   std::vector<int64_t> batches = {1}, depths = {0};
   double seconds = 2;  // of measuring the machine at the start; of a result at least a quarter of that
   bool json = false, profile = false;
@@ -28,6 +28,7 @@ struct BenchOptions {
 struct Measurement {
   const char* what;  // "prefill", "decode"
   int64_t batch, depth;
+  int64_t chunk = 0;      // of a prompt, in one step
   bool one_form = false;  // a prompt in the form of answers
   double of_plain = 0;    // its speed over that of the prompt's own form; 0: not compared
   int64_t tokens = 0;
@@ -54,7 +55,7 @@ class Bench {
   // Brings the weights into memory: the seconds of the first step.
   Result<double> warm_up();
   // one_form: in that of answers, as under --reproducible.
-  Result<Measurement> prefill(int64_t depth, bool one_form);
+  Result<Measurement> prefill(int64_t depth, int64_t chunk, bool one_form);
   Result<Measurement> decode(int64_t batch, int64_t depth);
 
   const Survey& tensors() const { return survey_; }

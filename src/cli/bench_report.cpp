@@ -102,6 +102,7 @@ void print_row(const Measurement& m) {
   }
   if (most > 1.1 * least)
     notes += fmt::format("  memory went from {:.0f} to {:.0f} GB/s", m.before.dram_read_gbs, m.after.dram_read_gbs);
+  if (m.chunk > 0) notes += fmt::format("  steps of {}: {:.0f} ms", m.chunk, 1e3 * m.step_seconds(0.5));
   if (m.of_plain > 0) notes += fmt::format("  --reproducible: {:.0f} % of the speed above", 100 * m.of_plain);
   print(fmt::format("{:<8} {:>5} {:>7} {:>10.2f} {:>9.2f} ({:>3.0f} %) {:>9.1f} ({:>3.0f} % of {}){}\n", m.what, m.batch, m.depth,
                     m.rate(), m.gbs(), 100 * m.gbs() / peaks.dram_read_gbs, m.gflops(),
@@ -130,6 +131,7 @@ Json to_json(const Measurement& m) {
                {"of_fma_peak", m.gflops() / peaks.fma_gflops},
                {"of_int8_peak", m.gflops() / peaks.int8_gops}};
   if (peaks.bf16_gflops > 0) json["of_bf16_peak"] = m.gflops() / peaks.bf16_gflops;
+  if (m.chunk > 0) json["chunk"] = m.chunk;
   if (m.of_plain > 0) json["of_plain_speed"] = m.of_plain;
   if (!m.profile) return json;
   json["waiting_seconds"] = waiting_seconds(*m.profile);

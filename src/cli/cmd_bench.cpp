@@ -9,6 +9,7 @@
 #include "base/cpu.h"
 #include "base/memory.h"
 #include "cli/bench.h"
+#include "cli/bench_drafts.h"
 #include "cli/bench_report.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
@@ -89,11 +90,12 @@ Result<int> bench(const BenchOptions& options) {
       skipped.push_back(depth);
       continue;
     }
-    if (options.prompt > 0) {
-      SONDE_TRY(const Measurement plain, bench.prefill(depth, /*one_form=*/false));
+    for (const int64_t chunk : options.chunks) {
+      if (options.prompt == 0) continue;
+      SONDE_TRY(const Measurement plain, bench.prefill(depth, chunk, /*one_form=*/false));
       add(plain);
       if (options.run.reproducible) {  // and what that costs
-        SONDE_TRY(Measurement m, bench.prefill(depth, /*one_form=*/true));
+        SONDE_TRY(Measurement m, bench.prefill(depth, chunk, /*one_form=*/true));
         m.of_plain = m.rate() / plain.rate();
         add(m);
       }
@@ -104,12 +106,22 @@ Result<int> bench(const BenchOptions& options) {
       add(m);
     }
   }
+  std::optional<DraftMeasurement> drafts;
+  if (options.run.engine_options().draft != 0 && options.tokens > 1) {
+    if (const int64_t need = std::max<int64_t>(options.prompt, 1) + options.tokens;
+        direct.context > 0 && need > direct.context) {
+      notice(fmt::format("drafts are skipped: {} tokens are more than the context of {}", need, direct.context));
+    } else {
+      SONDE_TRY(drafts, measure_drafts(direct, options));
+      if (!options.json) print_drafts(*drafts);
+    }
+  }
   // Now: the weights have come in, and caches are gone.
   const ResidentParts parts = resident_parts();
   int64_t source = 0;
   for (const Checkpoint::WeightFile& file : direct.checkpoint->weight_files()) source += resident_of_file(file.path);
   if (options.json) {
-    print_line({{"path", path},
+    Json line = {{"path", path},
                 {"model_type", config.model_type},
                 {"machine", {{"cpu", cpu_name()}, {"class", cpu_class()}, {"kernels", kernel_set()}, {"threads", direct.pool->size()}}},
                 {"peaks",
@@ -130,7 +142,9 @@ Result<int> bench(const BenchOptions& options) {
                 {"kv_bytes_per_token",
                  direct.model->kv_layout().token_bytes()},
                 {"results", results},
-                {"skipped_depths", skipped}});
+                {"skipped_depths", skipped}};
+    if (drafts) line["drafts"] = to_json(*drafts);
+    print_line(line);
   } else {
     const auto text = [](int64_t bytes) { return bytes_text(static_cast<double>(bytes)); };
     print(fmt::format("\nmemory    {} at most; now {} of its own, {} mapped of the model's files, {} of others; packed weights {}\n",
@@ -144,7 +158,7 @@ Run setup(Args& args) {
   auto options = std::make_shared<BenchOptions>();
   options->model.declare(args);
   args.option("-p,--prompt", options->prompt, "tokens of a prompt (default 512); 0: no prefill");
-  args.option("--chunk", options->chunk, "tokens of it in one step (default 1024)");
+  args.list("--chunk", options->chunks, "tokens of it in one step, as in 256,512,1024 (default 1024)");
   args.option("-n,--tokens", options->tokens, "tokens to decode, of each sequence (default 64); 0: no decode");
   args.list("--batch", options->batches, "sequences at once, as in 1,8 (default 1)");
   args.list("--depth", options->depths, "tokens in the cache before, as in 0,4096 (default 0)");
@@ -152,6 +166,7 @@ Run setup(Args& args) {
               "of measuring the machine first, a fifth of that after each result, which takes a quarter at least (default 2)");
   args.flag("--profile", options->profile, "time, threads' waiting for the last, bytes and operations of every kind of operation");
   declare_json(args, options->json);
+  options->run.draft = "off";  // else an answer to a text that repeats itself is drafted, too
   options->run.declare(args);
   return [options] {
     const auto within = [](int64_t v, int64_t least, int64_t most) { return v >= least && v <= most; };
@@ -159,8 +174,11 @@ Run setup(Args& args) {
       return usage_error("-p and -n are 0 or above");
     if (!(options->seconds >= 0.01 && options->seconds <= 600))
       return usage_error(fmt::format("--seconds {:g} is out of range 0.01 to 600", options->seconds));
-    if (!within(options->chunk, 1, 1 << 20)) return usage_error(fmt::format("--chunk {} is out of range 1 to 1048576", options->chunk));
-    options->chunk = (options->chunk + kPageTokens - 1) / kPageTokens * kPageTokens;
+    for (int64_t& chunk : options->chunks) {
+      if (!within(chunk, 1, 1 << 20))
+        return usage_error(fmt::format("--chunk {} is out of range 1 to 1048576", chunk));
+      chunk = (chunk + kPageTokens - 1) / kPageTokens * kPageTokens;
+    }
     for (const int64_t b : options->batches)
       if (!within(b, 1, 4096)) return usage_error(fmt::format("--batch {} is out of range 1 to 4096", b));
     for (const int64_t d : options->depths)
@@ -173,12 +191,14 @@ Run setup(Args& args) {
 }  // namespace
 
 extern const Command cmd_bench = {"bench",
-                                  "[MODEL] [-p 512] [-n 64] [-t THREADS] [--batch 1,8] [--depth 0,4096] [--profile] "
-                                  "[--json]",
+                                  "[MODEL] [-p 512] [-n 64] [-t THREADS] [--batch 1,8] [--depth 0,4096] [--chunk 1024] "
+                                  "[--draft auto] [--profile] [--json]",
                                   "tokens per second beside the machine's peaks",
                                   "  sonde bench model.gguf\n"
                                   "  sonde bench model.gguf --profile -p 0 --depth 4096\n"
                                   "  sonde bench model.gguf --reproducible -n 0\n"
+                                  "  sonde bench model.gguf -p 4096 -n 0 --chunk 256,512,1024,2048\n"
+                                  "  sonde bench model.gguf -n 256 --draft auto     # and an answer to a text that repeats itself\n"
                                   "  sonde bench model.gguf -p 512 -n 64 --batch 1,8 --depth 0,4096 --json\n",
                                   setup};
 

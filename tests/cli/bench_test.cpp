@@ -59,6 +59,42 @@ TEST(Bench, SaysWhatReproducibleCosts) {
               results[1]["tokens_per_second"].get<double>() / results[0]["tokens_per_second"].get<double>(), 1e-9);
 }
 
+TEST(Bench, ReadsPromptsInStepsOfEverySizeThatIsAskedFor) {
+  const Ran ran = bench({mini(), "-p", "96", "-n", "0", "--chunk", "20,64,2048", "--json"});
+  ASSERT_EQ(ran.code, 0) << ran.err;
+  const Json results = ran.json()["results"];
+  ASSERT_EQ(results.size(), 3u);
+  const int64_t chunks[] = {32, 64, 96};  // whole pages; no more than the prompt
+  for (std::size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(results[i]["what"], "prefill");
+    EXPECT_EQ(results[i]["chunk"], chunks[i]);
+  }
+}
+
+// Random texts cannot be guessed, so drafts are measured on one that repeats itself; not unless they are asked for.
+TEST(Bench, DraftsWhereItIsAskedTo) {
+  EXPECT_FALSE(bench({mini(), "-p", "40", "-n", "2", "--json"}).json().contains("drafts"));
+  for (const char* draft : {"3", "auto"}) {
+    const Ran ran = bench({mini(), "-p", "200", "-n", "40", "--draft", draft, "--json"});
+    ASSERT_EQ(ran.code, 0) << ran.err;
+    const Json drafts = ran.json()["drafts"];
+    EXPECT_EQ(drafts["draft"], draft);
+    EXPECT_EQ(drafts["mtp"], true);
+    EXPECT_EQ(drafts["text"], "words");
+    EXPECT_EQ(drafts["prompt_tokens"], 200);
+    EXPECT_EQ(drafts["tokens"], 2 * 39);
+    EXPECT_LE(drafts["accepted_tokens"], drafts["drafted_tokens"]);
+    EXPECT_EQ(drafts["drafted_tokens"] > 0 || drafts["draft"] == "auto", true);
+    EXPECT_NEAR(drafts["of_plain_speed"].get<double>(),
+                drafts["tokens_per_second"].get<double>() / drafts["plain_tokens_per_second"].get<double>(), 1e-9);
+  }
+  const Ran text = bench({mini(), "-p", "40", "-n", "4", "--draft", "2"});
+  EXPECT_NE(text.out.find("\ndrafts    --draft 2, words that repeat"), std::string::npos) << text.out;
+  const Ran longer = bench({mini(), "-p", "60", "-n", "4", "--depth", "9999", "--draft", "2", "-c", "61", "--json"});
+  EXPECT_FALSE(longer.json().contains("drafts"));
+  EXPECT_NE(longer.err.find("drafts are skipped"), std::string::npos);
+}
+
 // Products of queries with keys and of weights with values count, beside the weights' own.
 TEST(Bench, CountsTheOperationsOfAttention) {
   double flops[2];
