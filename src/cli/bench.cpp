@@ -97,10 +97,13 @@ Result<Measurement> Bench::prefill(int64_t depth, int64_t chunk_tokens, bool one
 Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
   Measurement m = start("decode", batch, depth);
   m.arithmetic = answers_;
+  SONDE_TRY(const SamplingOptions sampling, options_.run.sampling({.temperature = 0}));
   std::vector<Pages> pages;
+  std::vector<Sampler> samplers;
   for (int64_t b = 0; b < batch; ++b) {
     SONDE_TRY(Pages own, filled(depth + options_.tokens, depth));
     pages.push_back(std::move(own));
+    samplers.emplace_back(sampling, 1, uint64_t(b), std::span<const int32_t>());
   }
   ProgressLine progress(fmt::format("decode, batch {}, depth {}", batch, depth), options_.tokens, "steps");
   do {
@@ -109,8 +112,9 @@ Result<Measurement> Bench::decode(int64_t batch, int64_t depth) {
       std::vector<SequenceChunk> chunks;
       for (int64_t b = 0; b < batch; ++b)
         chunks.push_back(
-            {std::span(ids).subspan(size_t(b), 1), depth + i, pages[size_t(b)].all(), true, Logits::kLast});
-      SONDE_CHECK(step(chunks, m, watched(progress, i, 1)));
+            {std::span(ids).subspan(size_t(b), 1), depth + i, pages[size_t(b)].all(), true, Logits::kLast,
+             samplers[size_t(b)].summary_factor()});
+      SONDE_CHECK(step(chunks, m, watched(progress, i, 1), samplers));
       m.tokens += batch;
       m.bytes += survey_.step_bytes(config(), batch) + static_cast<double>(batch) * kv_bytes(depth + i);
       m.flops += attention_flops(batch * (depth + i + 1), true);
@@ -139,10 +143,19 @@ Measurement Bench::start(const char* what, int64_t batch, int64_t depth) const {
   return m;
 }
 
-Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch) {
+Status Bench::step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch, std::span<Sampler> samplers) {
   direct_.pool->profile(m.profile ? &*m.profile : nullptr);
   const Clock::time_point start = Clock::now();
   const bool whole = direct_.model->forward(*direct_.pool, chunks, out_, nullptr, watch);
+  if (whole) {
+    const Profile::Scope scope(direct_.pool->profile(), "choice of tokens");
+    direct_.pool->share(int64_t(samplers.size()), 1, [&](int64_t begin, int64_t end, int) {
+      for (int64_t i = begin; i < end; ++i) {
+        const SummarisedRow row = out_.row(i, config().vocab_size);
+        if (finite(row)) samplers[size_t(i)].accept(samplers[size_t(i)].choose(row));
+      }
+    });
+  }
   m.steps.push_back(since(start));
   m.seconds += m.steps.back();
   direct_.pool->profile(nullptr);

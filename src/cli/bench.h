@@ -11,6 +11,7 @@
 #include "cli/direct.h"
 #include "cli/survey.h"
 #include "kernels/peaks.h"
+#include "sample/sampler.h"
 #include "sonde/engine.h"
 
 namespace sonde {
@@ -70,7 +71,8 @@ class Bench {
   // Floating-point operations of attention in all layers for rows that see `seen` tokens in all.
   double attention_flops(int64_t seen, bool absorbed) const;
   Measurement start(const char* what, int64_t batch, int64_t depth) const;
-  Status step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch);
+  // And the choice of a token of each row of logits, by its sampler.
+  Status step(std::span<const SequenceChunk> chunks, Measurement& m, const StepWatch& watch, std::span<Sampler> samplers = {});
   std::vector<int32_t> random_ids(int64_t n);
   // Pages whose first `depth` tokens are random: how long attention takes does not depend on what it reads.
   Result<Pages> filled(int64_t tokens, int64_t depth);

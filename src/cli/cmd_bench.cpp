@@ -159,7 +159,8 @@ Run setup(Args& args) {
   options->model.declare(args);
   args.option("-p,--prompt", options->prompt, "tokens of a prompt (default 512); 0: no prefill");
   args.list("--chunk", options->chunks, "tokens of it in one step, as in 256,512,1024 (default 1024)");
-  args.option("-n,--tokens", options->tokens, "tokens to decode, of each sequence (default 64); 0: no decode");
+  args.option("-n,--tokens", options->tokens,
+              "tokens to decode, of each sequence (default 64), chosen greedily unless --temperature is given; 0: no decode");
   args.list("--batch", options->batches, "sequences at once, as in 1,8 (default 1)");
   args.list("--depth", options->depths, "tokens in the cache before, as in 0,4096 (default 0)");
   args.option("--seconds", options->seconds,

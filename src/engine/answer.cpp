@@ -20,7 +20,7 @@ Answer::Answer(const AnswerContext& shared, const Request& request, std::vector<
   usage.prompt_tokens = static_cast<int64_t>(request.prompt.size());
 }
 
-bool Answer::advance(std::span<const float> logits) {
+bool Answer::advance(const SummarisedRow& logits) {
   if (ended_) return false;
   if (!finite(logits)) {
     end("error", Error{Code::kInternal, "the model gave a logit that is not finite", "engine", "finite numbers",
@@ -42,7 +42,7 @@ bool Answer::advance(std::span<const float> logits) {
   ++usage.completion_tokens;
   event.ids.push_back(id);
   if (request_.logprobs >= 0) {
-    Logprobs p = logprobs(logits, id, request_.logprobs);
+    Logprobs p = logprobs(logits.x, id, request_.logprobs);
     event.logprobs.push_back(p.chosen);
     event.top.push_back(std::move(p.top));
   }

@@ -30,7 +30,8 @@ class Answer {
          uint64_t sample, std::shared_ptr<Channel> channel);
 
   // Chooses the next token and tells the channel. True: the answer goes on, and last() is the token to compute next.
-  bool advance(std::span<const float> logits);
+  bool advance(const SummarisedRow& logits);
+  float summary_factor() const { return sampler_.summary_factor(); }  // of their totals
   // Ends it for an outside reason: "cancelled", or "error" with one.
   void end(std::string reason, std::optional<Error> error = std::nullopt);
 

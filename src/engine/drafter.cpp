@@ -120,7 +120,7 @@ void Drafter::draft_mtp(Sequence& s, int64_t count) {
   const auto start = Clock::now();
   std::vector<int32_t>& ahead = s.drafting.ahead;
   fill(s, s.computed - s.drafting.filled, /*absorbed=*/true, Logits::kLast);
-  ahead.push_back(argmax(result_.logits));
+  ahead.push_back(argmax(result_.row(0, model_.config().vocab_size)));
   while (static_cast<int64_t>(ahead.size()) <= count) {
     // The layer's own state in place of the model's; the records it leaves are written again when the token is sure.
     std::swap(state_, result_.final);
@@ -129,7 +129,7 @@ void Drafter::draft_mtp(Sequence& s, int64_t count) {
                               .pages = s.addresses,
                               .absorbed = true};
     model_.forward_mtp(threads_, chunk, state_, result_);
-    ahead.push_back(argmax(result_.logits));
+    ahead.push_back(argmax(result_.row(0, model_.config().vocab_size)));
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   mtp_seconds_.add(seconds / static_cast<double>(count));

@@ -249,6 +249,7 @@ class EngineLoop final : public Engine {
                          .logits = !work.logits      ? Logits::kNone
                                    : work.drafts > 0 ? Logits::kAll
                                                      : Logits::kLast,
+                         .summary_factor = s.answer->summary_factor(),
                          .states = drafter_.wants_states(s)});
     }
     const auto begin = Clock::now();
@@ -329,17 +330,16 @@ class EngineLoop final : public Engine {
 
   // Every answer takes its row's token, and another one for as long as it is the token that was drafted.
   void advance(std::vector<Turn>& turns) {
-    const auto vocab = static_cast<std::size_t>(parts_.model->config().vocab_size);
+    const int64_t vocab = parts_.model->config().vocab_size;
     std::vector<Turn*>& open = open_;
     open.clear();
     for (Turn& turn : turns) open.push_back(&turn);
     while (!open.empty()) {
       const auto logits_of = [&](const Turn& t) {
-        return std::span<const float>(result_.logits)
-            .subspan(static_cast<std::size_t>(t.row + t.accepted) * vocab, vocab);
+        return result_.row(t.row + t.accepted, vocab);
       };
       if (parts_.watch_logits) {
-        for (Turn* t : open) parts_.watch_logits(*t->sequence->request, t->sequence->answer->tokens(), logits_of(*t));
+        for (Turn* t : open) parts_.watch_logits(*t->sequence->request, t->sequence->answer->tokens(), logits_of(*t).x);
       }
       std::atomic<bool> failed = false;
       threads_->share(static_cast<int64_t>(open.size()), 1, [&](int64_t begin, int64_t end, int) {

@@ -35,6 +35,25 @@ Status choose_kernel_set(std::string_view name);
 // Rows [first, first + count) of w as F32, exactly: out [count, cols].
 void unpack_rows(const Matrix& w, int64_t first, int64_t count, float* out);
 
+// What is known of a row of values [n] beside them, sixteen by sixteen (the last block may have fewer): `most`, the largest of
+// each block, NaN where one is not finite, and `total`, its sum of exp((x - most) * factor); none where the factor is 0.
+inline constexpr int64_t kSummaryBlock = 16;
+constexpr int64_t summary_blocks(int64_t n) { return (n + kSummaryBlock - 1) / kSummaryBlock; }
+void summarise(const float* x, int64_t n, float factor, float* most, float* total);
+// sum(exp((x - largest) * factor)) of all x, from their blocks, where `largest` is the largest of them all: within
+// kSummaryError of itself for factors of 1e-3 to 1e3 and fewer than 2^32 values.
+inline constexpr double kSummaryError = 2e-5;
+double joined_total(const float* most, const float* total, int64_t blocks, float largest, float factor);
+// A row and its blocks; `most` empty: nothing is known of them.
+struct SummarisedRow {
+  std::span<const float> x, most = {}, total = {};
+};
+// Where a product of m rows leaves those of its rows: factors [m], most and total [m, summary_blocks(w.rows)].
+struct Summaries {
+  const float* factors;
+  float *most, *total;
+};
+
 // y[i, r] = dot(x[i], w[r]) (+ bias[r]): x [m, w.cols] with stride ldx, y [m, w.rows] with stride ldy; floats apart.
 // A matrix with a packed form, or by_values (as_stored: for a prompt's rows), is multiplied in integers instead
 // (body/strips.h, body/panels.h have the definition): each 32 values of x, and of a row by_values, are rounded to bytes, to
@@ -61,6 +80,8 @@ struct Product {
   const int32_t* rows = nullptr;
   int64_t prompt = 0;  // so many of the m rows, the last, are a prompt's
   bool fine = false;   // for which W may be rounded to BF16, but not to bytes
+  // Not null: each thread summarises what it has just computed. Not with `up` or `prompt`.
+  const Summaries* summaries = nullptr;
 };
 bool has_prompt_form();  // whether `prompt` makes a difference
 void matmul(ThreadPool& pool, std::span<const Product> products);
@@ -73,6 +94,8 @@ float dot(const float* a, const float* b, int64_t n);
 // --- rows: x, y [m, n] contiguous --------------------------------------------------------------------------------------
 // y = w * x / sqrt(mean(x^2) + eps), the sum of squares in double. y may be x. ldx, ldy: strides in floats.
 void rms_norm(ThreadPool& pool, const float* x, int64_t ldx, const float* w, float eps, float* y, int64_t ldy, int64_t m, int64_t n);
+// The same of one vector, on the calling thread.
+void rms_norm(const float* x, const float* w, float eps, float* y, int64_t n);
 // out = silu(gate) * up, silu(z) = z / (1 + exp(-z)); out may be gate.
 void silu_mul(ThreadPool& pool, const float* gate, const float* up, float* out, int64_t count);
 // y += a * x
@@ -116,8 +139,16 @@ struct AttentionRow {
 void attention(ThreadPool& pool, const AttentionShape& shape, std::span<const AttentionRow> rows);
 
 // --- vectors -----------------------------------------------------------------------------------------------------------
-// softmax of x[0 ... n) in place, sum in double.
+// In place: x = softmax(x), exponentials in F32 and their sum in double; x = 1 / (1 + exp(-x)).
 void softmax(float* x, int64_t n);
+void sigmoid(float* x, int64_t n);
+// -infinity where n is 0. With NaN among them, one of the values.
+float largest(const float* x, int64_t n);
+// The first index whose value is `least` or above; n: none.
+int64_t first_at_least(const float* x, int64_t n, float least);
+// out: the indices of the k <= n largest, the largest first, the lowest index among equals; x is -infinity there after. With
+// NaN among them, k different indices. For small k.
+void top_k(float* x, int64_t n, int64_t k, int32_t* out);
 // True when every value is finite.
 bool all_finite(const float* x, int64_t n);
 

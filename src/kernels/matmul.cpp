@@ -4,6 +4,7 @@
 
 #include "base/memory.h"
 #include "base/profile.h"
+#include "kernels/computed.h"
 #include "kernels/kernels.h"
 #include "kernels/scratch.h"
 #include "kernels/table.h"
@@ -12,6 +13,7 @@
 namespace sonde {
 namespace {
 
+using kernels::Computed;
 using kernels::MatmulTask;
 
 int index_of(const Type* type) { return int(type - all_types().data()); }
@@ -107,11 +109,13 @@ void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
   const kernels::KernelTable& table = kernels::table();
   const std::span<const Product> products = with_rows_in_order(pool, given);
   thread_local std::vector<MatmulTask> tasks;
-  tasks.clear();
-  int64_t work = 0, rows = 0, most = 0, floats = 0;
+  thread_local std::vector<Computed> computed;
+  tasks.clear(), computed.clear();
+  int64_t work = 0, rows = 0, most = 0, floats = 0, least = 8;
   for (const Product& p : products) {
     if (p.m == 0) continue;
-    tasks.push_back(task_of(p));
+    tasks.push_back(task_of(p)), computed.emplace_back(p);
+    if (p.summaries != nullptr) least = kSummaryBlock;
     const MatmulTask& t = tasks.back();
     work += t.rows * t.cols * t.m;
     rows += t.rows;
@@ -121,16 +125,19 @@ void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
   if (rows == 0) return;
   const int64_t threads = pool.size(), count = int64_t(tasks.size());
   // About eight units a thread, whole register tiles, no more than a panel.
-  int64_t grain = (rows / (threads * 8) + 7) / 8 * 8;
-  grain = std::clamp<int64_t>(grain, 8, most > 8 ? table.matmul_grain : 256);
+  int64_t grain = (rows / (threads * 8) + least - 1) / least * least;
+  grain = std::clamp<int64_t>(grain, least, most > 8 ? table.matmul_grain : 256);
   Units units(count);
   for (int64_t i = 0; i < count; ++i) units.set(i, (tasks[std::size_t(i)].rows + grain - 1) / grain);
 
   const MatmulTask* const all = tasks.data();
+  const Computed* const results = computed.data();
   const auto compute = [&](int64_t begin, int64_t end, int) {
     float* buffer = kernels::scratch(floats);
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-      table.matmul(all[i], first * grain, std::min(last * grain, all[i].rows), buffer);
+      const int64_t end_row = std::min(last * grain, all[i].rows);
+      table.matmul(all[i], first * grain, end_row, buffer);
+      results[i].summarise(first * grain, end_row);
     });
   };
   if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
@@ -245,7 +252,20 @@ struct RoundedTask {
   bool prompt;  // in its own form
   std::size_t input;
   int64_t m, cols, strip_count, grain;  // tokens, columns, strips (or pairs of them), strips of a unit
+  Computed computed;
 };
+
+// Of strips [begin, end), and of their seconds.
+void summarise_strips(const RoundedTask& t, int64_t begin, int64_t end) {
+  if (t.computed.summaries == nullptr) return;
+  t.computed.summarise(16 * begin, 16 * end);
+  if (t.strips.second == 0) return;
+  const int64_t first = t.strips.second, pairs = strips_of(t.strips.rows) - first;
+  for (int64_t i = begin; i < std::min(end, pairs); ++i) {
+    const int64_t strip = first + (i + t.strips.turn) % pairs;
+    t.computed.summarise(16 * strip, 16 * strip + 16);
+  }
+}
 
 // Strips of a unit, an even number: at most `most`, and as many units for each thread.
 int64_t even_grain(int64_t strips, int64_t most, int64_t threads) {
@@ -268,7 +288,7 @@ int64_t turn_of(int64_t strips, int64_t second, int64_t strip_bytes) {
 
 RoundedTask rounded_task(const Product& p) {
   RoundedTask t{};
-  t.m = p.m, t.cols = p.w.cols, t.strip_count = strips_of(p.w.rows);
+  t.m = p.m, t.cols = p.w.cols, t.strip_count = strips_of(p.w.rows), t.computed = Computed(p);
   if (arithmetic(p.w) == Profile::kBf16) {
     t.pairs = {p.w.data, p.w.rows, p.w.cols, p.w.row_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
   } else if (p.w.packed == nullptr) {
@@ -352,12 +372,16 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
       const RoundedTask& t = all[i];
       const int64_t end_strip = std::min(last * t.grain, t.strip_count);
       if (t.prompt) return t.type->prompt(t.strips, first * t.grain, end_strip, mine);
-      if (t.type != nullptr) return t.type->multiply(t.strips, first * t.grain, end_strip);
-      if (t.pairs.w != nullptr)
-        return table.pairs(t.pairs, 16 * first * t.grain, std::min(16 * last * t.grain, t.pairs.rows), mine);
-      for (int64_t u = first; u < last; ++u) {
-        table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), reinterpret_cast<std::byte*>(mine));
+      if (t.type != nullptr) {
+        t.type->multiply(t.strips, first * t.grain, end_strip);
+      } else if (t.pairs.w != nullptr) {
+        table.pairs(t.pairs, 16 * first * t.grain, std::min(16 * last * t.grain, t.pairs.rows), mine);
+      } else {
+        for (int64_t u = first; u < last; ++u) {
+          table.panels(t.panels, u * t.grain, std::min((u + 1) * t.grain, t.strip_count), reinterpret_cast<std::byte*>(mine));
+        }
       }
+      summarise_strips(t, first * t.grain, end_strip);
     });
   };
   if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);

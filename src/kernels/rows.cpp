@@ -21,6 +21,8 @@ void rms_norm(ThreadPool& pool, const float* x, int64_t ldx, const float* w, flo
   pool.split(m, 1, rows);
 }
 
+void rms_norm(const float* x, const float* w, float eps, float* y, int64_t n) { kernels::table().rms_norm(x, w, eps, y, n); }
+
 void silu_mul(ThreadPool& pool, const float* gate, const float* up, float* out, int64_t count) {
   const kernels::KernelTable& table = kernels::table();
   const auto part = [&](int64_t begin, int64_t end, int) {
@@ -32,15 +34,20 @@ void silu_mul(ThreadPool& pool, const float* gate, const float* up, float* out, 
 
 void add_scaled(float* y, const float* x, float a, int64_t n) { kernels::table().add_scaled(y, x, a, n); }
 void softmax(float* x, int64_t n) { kernels::table().softmax(x, n); }
+void sigmoid(float* x, int64_t n) { kernels::table().sigmoid(x, n); }
+float largest(const float* x, int64_t n) { return kernels::table().largest(x, n); }
+int64_t first_at_least(const float* x, int64_t n, float least) { return kernels::table().first_at_least(x, n, least); }
+void top_k(float* x, int64_t n, int64_t k, int32_t* out) { kernels::table().top_k(x, n, k, out); }
+
+void summarise(const float* x, int64_t n, float factor, float* most, float* total) {
+  kernels::table().summarise(x, n, factor, most, total);
+}
+double joined_total(const float* most, const float* total, int64_t blocks, float largest, float factor) {
+  return kernels::table().joined_total(most, total, blocks, largest, factor);
+}
 
 void rotate(float* x, const double* cosine, const double* sine, int64_t n, bool halves) {
-  for (int64_t i = 0; i < n / 2; ++i) {
-    float& a = x[halves ? i : 2 * i];
-    float& b = x[halves ? i + n / 2 : 2 * i + 1];
-    const double u = double(a), v = double(b);
-    a = float(u * cosine[i] - v * sine[i]);
-    b = float(v * cosine[i] + u * sine[i]);
-  }
+  kernels::table().rotate_exact(x, cosine, sine, n, halves);
 }
 
 void rotate(float* x, const float* cosine, const float* sine, int64_t n, bool halves) {

@@ -163,10 +163,17 @@ struct KernelTable {
   void (*finish_part)(const float* whole, float* out, int64_t value_dim);
   void (*to_bf16)(const float* x, int64_t n, uint16_t* out);
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t n, bool halves);
+  void (*rotate_exact)(float* x, const double* cosine, const double* sine, int64_t n, bool halves);
   void (*rms_norm)(const float* x, const float* w, float eps, float* y, int64_t n);
   void (*silu_mul)(const float* gate, const float* up, float* out, int64_t n);
   void (*add_scaled)(float* y, const float* x, float a, int64_t n);
   void (*softmax)(float* x, int64_t n);
+  void (*sigmoid)(float* x, int64_t n);
+  float (*largest)(const float* x, int64_t n);
+  int64_t (*first_at_least)(const float* x, int64_t n, float least);
+  void (*top_k)(float* x, int64_t n, int64_t k, int32_t* out);
+  void (*summarise)(const float* x, int64_t n, float factor, float* most, float* total);
+  double (*joined_total)(const float* most, const float* total, int64_t blocks, float largest, float factor);
   // Peaks: independent chains in registers, the operations done; a result and a sum, so that nothing can be dropped.
   int64_t (*fma_burst)(int64_t rounds, float* result);
   int64_t (*int8_burst)(int64_t rounds, float* result);

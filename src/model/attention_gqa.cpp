@@ -9,6 +9,8 @@
 namespace sonde {
 namespace {
 
+constexpr int64_t kSmall = 1 << 14;  // values below which a fork-join costs more than it saves
+
 class GroupedQueryAttention final : public Attention {
  public:
   GroupedQueryAttention(const ModelConfig& config) : c_(config) {}
@@ -32,10 +34,16 @@ class GroupedQueryAttention final : public Attention {
 
     {
       const auto scope = step.timed("rotate");
-      each_row(step.pool, rows, [&](int64_t r) {
-        for (int64_t h = 0; h < heads; ++h) prepare(step, r, q + (r * heads + h) * d, q_norm);
-        for (int64_t h = 0; h < key_heads; ++h) prepare(step, r, kv + r * step.record + h * d, k_norm);
-      });
+      const int64_t all = heads + key_heads;
+      const auto part = [&](int64_t begin, int64_t end, int) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t r = i / all, h = i % all;
+          if (h < heads) prepare(step, r, q + (r * heads + h) * d, q_norm);
+          else prepare(step, r, kv + r * step.record + (h - heads) * d, k_norm);
+        }
+      };
+      if (rows * all * d < kSmall) part(0, rows * all, 0);
+      else step.pool.split(rows * all, 1, part);
     }
 
     const bool apart = !step.exact();
@@ -72,12 +80,7 @@ class GroupedQueryAttention final : public Attention {
       std::memcpy(pairs, head, std::size_t(d) * sizeof(float));
       for (int64_t i = 0; i < d / 2; ++i) head[i] = pairs[2 * i], head[i + d / 2] = pairs[2 * i + 1];
     }
-    if (!norm.empty()) {
-      double sum = 0;
-      for (int64_t i = 0; i < d; ++i) sum += double(head[i]) * double(head[i]);
-      const double inverse = 1.0 / std::sqrt(sum / double(d) + c_.rms_norm_eps);
-      for (int64_t i = 0; i < d; ++i) head[i] = float(double(head[i]) * inverse * double(norm[std::size_t(i)]));
-    }
+    if (!norm.empty()) rms_norm(head, norm.data(), float(c_.rms_norm_eps), head, d);
     step.rotate(row, head, /*halves=*/true);
   }
 

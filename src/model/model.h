@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/threads.h"
 #include "files/checkpoint.h"
+#include "kernels/kernels.h"
 #include "model/config.h"
 #include "sonde/result.h"
 #include "tensor/types.h"
@@ -43,6 +44,7 @@ struct SequenceChunk {
   bool absorbed = false;            // rows of an answer: MLA attends in the absorbed form (prompts: in the expanded one),
                                     // and weights keep their first form (kernels.h, Product::prompt)
   Logits logits = Logits::kLast;
+  float summary_factor = 0;  // of the totals of its rows of logits (kernels.h, Summaries)
   bool states = false;  // its rows of ForwardResult::states are wanted, too
 };
 
@@ -55,8 +57,16 @@ struct Probe {
 struct ForwardResult {
   AlignedVector<float> logits;  // [rows wanted, vocab_size], in the order of the chunks
   AlignedVector<float> final;   // the same rows after the final norm: [rows wanted, hidden_size]
+  AlignedVector<float> most, total;  // their summaries: [rows wanted, summary_blocks(vocab_size)]; empty: none
   AlignedVector<float> states;  // every row of the chunks that want states, after the final norm: [rows, hidden_size]
   int64_t experts = 0;          // that the rows chose between them, each once in a layer; of all layers
+
+  SummarisedRow row(int64_t i, int64_t vocab_size) const {
+    const auto n = std::size_t(vocab_size), blocks = std::size_t(summary_blocks(vocab_size)), at = std::size_t(i);
+    const SummarisedRow alone{std::span(logits).subspan(at * n, n)};
+    if (most.empty()) return alone;
+    return {alone.x, std::span(most).subspan(at * blocks, blocks), std::span(total).subspan(at * blocks, blocks)};
+  }
 };
 
 // Asked before each layer of a step, on the thread that runs it: how many of the layers are done. False gives the step

@@ -1,9 +1,7 @@
 // DeepSeekMoE: the gate picks experts per token; tokens are grouped by expert, so each expert's weights are read once
 // a step.
 #include <algorithm>
-#include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "model/layers.h"
 
@@ -12,9 +10,8 @@ namespace {
 
 // What the gate works with, of each thread that chooses.
 struct GateScratch {
-  std::vector<double> scores, pick;  // [experts]
+  std::vector<float> scores, pick, rest, groups;  // [experts], of groups [n_group]
   std::vector<int32_t> order;
-  std::vector<std::pair<double, int64_t>> groups;
 };
 
 class Gate {
@@ -23,63 +20,51 @@ class Gate {
   std::vector<float>
       correction_bias;  // [experts]; empty: none. Moves the choice, never the weights (DeepSeek-V3, section 2.1.2)
 
-  // logits [experts] -> the chosen experts, ascending.
+  // logits [experts] -> the chosen experts, ascending. In F32, as the published gates.
   void choose(const float* logits, GateScratch& scratch, ExpertChoice* out) const {
     const int64_t n = c_.n_routed_experts, k = c_.num_experts_per_tok;
-    auto& [scores, pick, order, groups] = scratch;
-    scores.resize(std::size_t(n));
-    if (c_.scoring_func == "softmax") {
-      const double top = *std::max_element(logits, logits + n);
-      double sum = 0;
-      for (int64_t e = 0; e < n; ++e) sum += scores[std::size_t(e)] = std::exp(double(logits[e]) - top);
-      for (int64_t e = 0; e < n; ++e) scores[std::size_t(e)] /= sum;
-    } else {
-      for (int64_t e = 0; e < n; ++e) scores[std::size_t(e)] = 1.0 / (1.0 + std::exp(-double(logits[e])));
-    }
+    auto& [scores, pick, rest, groups, order] = scratch;
+    scores.assign(logits, logits + n);
+    c_.scoring_func == "softmax" ? softmax(scores.data(), n) : sigmoid(scores.data(), n);
     pick = scores;
-    for (std::size_t e = 0; e < correction_bias.size(); ++e) pick[e] += double(correction_bias[e]);
-    if (c_.topk_method != "greedy" && c_.n_group > 1) drop_groups(pick, groups);
-
+    if (!correction_bias.empty()) add_scaled(pick.data(), correction_bias.data(), 1.0f, n);
     order.resize(std::size_t(n));
-    std::iota(order.begin(), order.end(), 0);
-    std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int32_t a, int32_t b) {
-      return pick[std::size_t(a)] > pick[std::size_t(b)] || (pick[std::size_t(a)] == pick[std::size_t(b)] && a < b);
-    });
+    if (c_.topk_method != "greedy" && c_.n_group > 1) drop_groups(scratch);
+
+    top_k(pick.data(), n, k, order.data());
     std::sort(order.begin(), order.begin() + k);
     double sum = 0;
-    for (int64_t i = 0; i < k; ++i) sum += scores[std::size_t(order[std::size_t(i)])];
+    for (int64_t i = 0; i < k; ++i) sum += double(scores[std::size_t(order[std::size_t(i)])]);
     // V3 normalises and scales; V2's published gate does one or the other, and never normalises a single expert.
     const bool v3 = c_.topk_method == "noaux_tc";
     const double factor = c_.norm_topk_prob && (v3 || k > 1) ? (v3 ? c_.routed_scaling_factor : 1.0) / (sum + 1e-20)
                                                              : c_.routed_scaling_factor;
     for (int64_t i = 0; i < k; ++i) {
       const int32_t e = order[std::size_t(i)];
-      out[i] = {e, float(scores[std::size_t(e)] * factor)};
+      out[i] = {e, float(double(scores[std::size_t(e)]) * factor)};
     }
   }
 
  private:
   // Experts outside the topk_group best groups get -infinity. A group counts by its best expert (V2) or its two best
   // (V3).
-  void drop_groups(std::vector<double>& pick, std::vector<std::pair<double, int64_t>>& rank) const {
-    const int64_t groups = c_.n_group, size = c_.n_routed_experts / groups;
-    const bool two = c_.topk_method == "noaux_tc";
-    rank.clear();
-    for (int64_t g = 0; g < groups; ++g) {
-      double first = -std::numeric_limits<double>::infinity(), second = first;
-      for (int64_t e = g * size; e < (g + 1) * size; ++e) {
-        const double p = pick[std::size_t(e)];
-        if (p > first)
-          second = first, first = p;
-        else if (p > second)
-          second = p;
-      }
-      rank.push_back({-(two && size > 1 ? first + second : first), g});
+  void drop_groups(GateScratch& scratch) const {
+    const int64_t count = c_.n_group, size = c_.n_routed_experts / count;
+    const int64_t best = c_.topk_method == "noaux_tc" && size > 1 ? 2 : 1;
+    auto& [scores, pick, rest, groups, order] = scratch;
+    rest = pick, groups.assign(std::size_t(count), 0.0f);
+    for (int64_t g = 0; g < count; ++g) {
+      top_k(rest.data() + g * size, size, best, order.data());
+      for (int64_t i = 0; i < best; ++i)
+        groups[std::size_t(g)] += pick[std::size_t(g * size + order[std::size_t(i)])];
     }
-    std::sort(rank.begin(), rank.end());
-    for (int64_t i = c_.topk_group; i < groups; ++i)
-      for (int64_t e = rank[std::size_t(i)].second * size; e < (rank[std::size_t(i)].second + 1) * size; ++e)
-        pick[std::size_t(e)] = -std::numeric_limits<double>::infinity();
+    rest.assign(pick.size(), -std::numeric_limits<float>::infinity());
+    top_k(groups.data(), count, c_.topk_group, order.data());
+    for (int64_t i = 0; i < c_.topk_group; ++i) {
+      const int64_t first = order[std::size_t(i)] * size;
+      std::copy_n(pick.begin() + first, size, rest.begin() + first);
+    }
+    std::swap(pick, rest);
   }
 
   ModelConfig c_;
@@ -107,9 +92,9 @@ class MixtureOfExperts final : public FeedForward {
     choices.resize(std::size_t(rows * k));
     {
       const auto scope = step.timed("choice of experts");
-      step.pool.split(rows, 1, [&](int64_t begin, int64_t end, int) {
+      each_row(step.pool, rows, [&](int64_t r) {
         thread_local GateScratch mine;
-        for (int64_t r = begin; r < end; ++r) gate_rule.choose(logits + r * n, mine, choices.data() + r * k);
+        gate_rule.choose(logits + r * n, mine, choices.data() + r * k);
       });
     }
     if (step.experts) {

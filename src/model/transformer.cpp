@@ -66,19 +66,19 @@ class Transformer final : public Model {
 
     // Only the rows that were asked for go through the final norm and the head.
     std::vector<int64_t>& wanted = wanted_;
-    wanted.clear();
+    wanted.clear(), factors_.clear();
     for (std::size_t c = 0; c < chunks.size(); ++c) {
       const int64_t n = int64_t(chunks[c].tokens.size()), first = step.first_row[c];
       if (chunks[c].logits == Logits::kLast) wanted.push_back(first + n - 1);
       if (chunks[c].logits == Logits::kAll)
         for (int64_t i = 0; i < n; ++i) wanted.push_back(first + i);
+      factors_.resize(wanted.size(), chunks[c].summary_factor);
     }
     const int64_t rows = int64_t(wanted.size());
-    out.final.resize(std::size_t(rows * hidden)), out.logits.resize(std::size_t(rows * config_.vocab_size));
+    out.final.resize(std::size_t(rows * hidden));
     for (int64_t r = 0; r < rows; ++r)
       step.norm(h + wanted[std::size_t(r)] * hidden, hidden, norm_, eps(), out.final.data() + r * hidden, hidden, 1);
-    if (rows)
-      step.multiply("head", {lm_head_, out.final.data(), rows, hidden, out.logits.data(), config_.vocab_size});
+    head(step, lm_head_, rows, out);
 
     int64_t states = 0;
     for (const SequenceChunk& chunk : chunks) states += chunk.states ? int64_t(chunk.tokens.size()) : 0;
@@ -105,10 +105,11 @@ class Transformer final : public Model {
     step.multiply("eh_proj", {mtp_->eh_proj, joined, rows, 2 * hidden, x, hidden});
     run_block(mtp_->block, step, x);
     const int64_t wanted = next.logits == Logits::kAll ? rows : next.logits == Logits::kLast ? 1 : 0;
-    out.final.resize(std::size_t(wanted * hidden)), out.logits.resize(std::size_t(wanted * config_.vocab_size));
-    if (wanted == 0) return;
-    step.norm(x + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm, eps(), out.final.data(), hidden, wanted);
-    step.multiply("head", {mtp_->head, out.final.data(), wanted, hidden, out.logits.data(), config_.vocab_size});
+    out.final.resize(std::size_t(wanted * hidden));
+    if (wanted > 0)
+      step.norm(x + (rows - wanted) * hidden, hidden, mtp_->shared_head_norm, eps(), out.final.data(), hidden, wanted);
+    factors_.assign(std::size_t(wanted), next.summary_factor);
+    head(step, mtp_->head, wanted, out);
   }
 
   Status load(std::shared_ptr<const Checkpoint> checkpoint, const ModelOptions& options) {
@@ -193,6 +194,17 @@ class Transformer final : public Model {
       unpack_rows(table, tokens[i], 1, h + int64_t(i) * config_.hidden_size);
   }
 
+  // Logits of out.final [rows, hidden_size]. Each thread summarises its part of them while the others still multiply.
+  void head(const Step& step, const Matrix& weight, int64_t rows, ForwardResult& out) const {
+    const int64_t vocab = config_.vocab_size;
+    out.logits.resize(std::size_t(rows * vocab));
+    out.most.resize(std::size_t(rows * summary_blocks(vocab))), out.total.resize(out.most.size());
+    if (rows == 0) return;
+    const Summaries summaries{factors_.data(), out.most.data(), out.total.data()};
+    step.multiply("head", {.w = weight, .x = out.final.data(), .m = rows, .ldx = config_.hidden_size, .y = out.logits.data(),
+                           .ldy = vocab, .summaries = &summaries});
+  }
+
   void run_block(const Block& block, Step& step, float* h) {
     const int64_t hidden = config_.hidden_size, rows = step.rows;
     float* x = scratch_.get(scratch_.x, rows * hidden);
@@ -231,6 +243,7 @@ class Transformer final : public Model {
   bool two_forms_ = false;
   AlignedVector<float> hidden_;
   std::vector<int64_t> wanted_;  // rows whose logits are asked for
+  std::vector<float> factors_;   // of their summaries
   StepTables tables_;
   Scratch scratch_;
 };

@@ -1,8 +1,8 @@
 #include "sample/sampler.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <utility>
 
@@ -12,61 +12,54 @@ namespace sonde {
 
 namespace {
 
-constexpr std::size_t kLanes = 16;  // independent sums and maxima, which compilers turn into vectors
+constexpr double kCoolest = 1e-3, kHottest = 1e3;  // temperatures between which totals of blocks hold
+constexpr double kTotalError = 1.5 * kSummaryError;  // and of what is left out beyond reach_
 
-float maximum(std::span<const float> x) {
-  float lanes[kLanes];
-  std::fill_n(lanes, kLanes, x[0]);
-  std::size_t i = 0;
-  for (; i + kLanes <= x.size(); i += kLanes) {
-    for (std::size_t j = 0; j < kLanes; ++j) lanes[j] = x[i + j] > lanes[j] ? x[i + j] : lanes[j];
-  }
-  float most = *std::max_element(lanes, lanes + kLanes);
-  for (; i < x.size(); ++i) most = std::max(most, x[i]);
-  return most;
+float largest_of(std::span<const float> x) { return largest(x.data(), std::ssize(x)); }
+// As first_at_least(), from `from` on.
+std::size_t next_at_least(std::span<const float> x, std::size_t from, float least) {
+  return from + static_cast<std::size_t>(first_at_least(x.data() + from, std::ssize(x) - std::ptrdiff_t(from), least));
 }
 
-// out = exp((x - largest) * factor) within 1e-5 of itself, 0 below exp(-87): 2^n for the whole part of the exponent
-// over ln 2, a polynomial for the rest.
-void quick_weights(const float* x, std::size_t count, float largest, float factor, float* out) {
-  constexpr float kShift = 12582912.f;  // 1.5 * 2^23: what is added to it is rounded to a whole number
-  for (std::size_t i = 0; i < count; ++i) {
-    const float t = (x[i] - largest) * factor;
-    const float shifted = t * std::numbers::log2e_v<float> + kShift, n = shifted - kShift;
-    const float f = t - n * std::numbers::ln2_v<float>;
-    const float p = 1 + f * (1 + f * (1 / 2.f + f * (1 / 6.f + f * (1 / 24.f + f * (1 / 120.f + f * (1 / 720.f))))));
-    const uint32_t power = (std::bit_cast<uint32_t>(shifted) + 127) << 23, inside = -static_cast<uint32_t>(t > -87.f);
-    out[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(p * std::bit_cast<float>(power)) & inside);
-  }
+// Totals decide unless min-p alone does.
+float factor_of(const SamplingOptions& o) {
+  const bool asked = o.temperature >= kCoolest && o.temperature <= kHottest && (o.top_p < 1 || o.min_p == 0);
+  return asked ? static_cast<float>(1 / o.temperature) : 0;
 }
-
-constexpr std::size_t kBlock = 32 * kLanes;
-constexpr double kQuickError = 3e-5;               // of quick_weights, and of 32 sums in F32
-constexpr double kCoolest = 1e-3, kHottest = 1e3;  // temperatures between which it holds
 
 }  // namespace
 
-int32_t argmax(std::span<const float> logits) {
-  const auto at = std::find(logits.begin(), logits.end(), maximum(logits));
-  return at == logits.end() ? 0 : static_cast<int32_t>(at - logits.begin());  // NaN equals nothing
+int32_t argmax(const SummarisedRow& logits) {
+  const bool known = !logits.most.empty();
+  const float best = largest_of(known ? logits.most : logits.x);
+  const std::size_t from = known ? next_at_least(logits.most, 0, best) * kSummaryBlock : 0, n = logits.x.size();
+  const std::size_t at = from < n ? next_at_least(logits.x, from, best) : n;
+  return at < n ? static_cast<int32_t>(at) : 0;  // there may be nothing but NaN
 }
 
-bool finite(std::span<const float> logits) {
-  uint32_t bad = 0;  // an exponent of all ones
-  for (const float x : logits) bad |= (std::bit_cast<uint32_t>(x) & 0x7F800000u) == 0x7F800000u ? 1u : 0u;
-  return bad == 0;
+bool finite(const SummarisedRow& logits) {
+  const std::span<const float> tell = logits.most.empty() ? logits.x : logits.most;
+  return all_finite(tell.data(), std::ssize(tell));
 }
 
 Sampler::Sampler(const SamplingOptions& options, uint64_t seed, uint64_t sample, std::span<const int32_t> prompt)
-    : options_(options), seed_(seed), sample_(sample), penalties_(options, prompt) {}
+    : options_(options), seed_(seed), sample_(sample), penalties_(options, prompt), factor_(factor_of(options)) {}
 
-int32_t Sampler::choose(std::span<const float> logits) {
+int32_t Sampler::choose(SummarisedRow logits) {
   if (penalties_.active()) {
-    changed_.assign(logits.begin(), logits.end());
+    changed_.assign(logits.x.begin(), logits.x.end());
     penalties_.apply(changed_);
-    logits = changed_;
+    logits = {changed_};
   }
+  if (logits.most.empty()) logits = summarised(logits.x);
   return options_.temperature == 0 ? argmax(logits) : draw(logits);
+}
+
+SummarisedRow Sampler::summarised(std::span<const float> logits) {
+  const auto blocks = static_cast<std::size_t>(summary_blocks(std::ssize(logits)));
+  most_.resize(blocks), sums_.resize(blocks);
+  summarise(logits.data(), std::ssize(logits), factor_, most_.data(), sums_.data());
+  return {logits, most_, sums_};
 }
 
 void Sampler::accept(int32_t id) {
@@ -85,16 +78,29 @@ constexpr auto worse = [](const auto& a, const auto& b) { return better(b, a); }
 
 }  // namespace
 
-// Candidates whose distance from the largest logit is in (beyond, within].
-void Sampler::collect(std::span<const float> logits, double beyond, double within) {
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    const double distance = largest_ - logits[i];
-    if (distance <= within && distance > beyond) candidates_.push_back({logits[i], static_cast<int32_t>(i)});
+// f(logit, id) for the logits of all blocks that hold one no farther than `within` from the largest, by id.
+template <class F>
+void Sampler::each_within(const SummarisedRow& logits, double within, F&& f) const {
+  // Rounded down, so that no block is left out.
+  const double least = std::max(largest_ - within, double{std::numeric_limits<float>::lowest()});
+  const float bound = std::nextafter(static_cast<float>(least), -std::numeric_limits<float>::infinity());
+  const std::size_t blocks = logits.most.size();
+  for (std::size_t b = 0; (b = next_at_least(logits.most, b, bound)) < blocks; ++b) {
+    const std::size_t end = std::min(logits.x.size(), (b + 1) * kSummaryBlock);
+    for (std::size_t i = b * kSummaryBlock; i < end; ++i) f(logits.x[i], static_cast<int32_t>(i));
   }
 }
 
+// Candidates whose distance from the largest logit is in (beyond, within].
+void Sampler::collect(const SummarisedRow& logits, double beyond, double within) {
+  each_within(logits, within, [&](float logit, int32_t id) {
+    const double distance = largest_ - logit;
+    if (distance <= within && distance > beyond) candidates_.push_back({logit, id});
+  });
+}
+
 // Top-k.
-void Sampler::keep_best(std::span<const float> logits) {
+void Sampler::keep_best(const SummarisedRow& logits) {
   const auto k = static_cast<std::size_t>(options_.top_k);
   candidates_.clear();
   double within = -1;
@@ -109,42 +115,32 @@ void Sampler::keep_best(std::span<const float> logits) {
 }
 
 // The sum of all weights by id: an order that the candidates alone fix.
-double Sampler::exact_total(std::span<const float> logits) const {
+double Sampler::exact_total(const SummarisedRow& logits) const {
   double sum = 0;
   if (!best_.empty()) {
     for (const Candidate& c : best_) sum += weight(c.logit);
     return sum;
   }
-  for (const float x : logits) {
-    if (largest_ - x <= reach_) sum += weight(x);
-  }
+  each_within(logits, reach_, [&](float logit, int32_t) {
+    if (largest_ - logit <= reach_) sum += weight(logit);
+  });
   return sum;
 }
 
 // The same, quickly.
-Sampler::Bounds Sampler::total(std::span<const float> logits) const {
-  if (!best_.empty() || options_.temperature < kCoolest || options_.temperature > kHottest) {
+Sampler::Bounds Sampler::total(const SummarisedRow& logits) const {
+  if (!best_.empty() || factor_ == 0) {
     const double sum = exact_total(logits);
     return {sum, sum};
   }
-  const auto largest = static_cast<float>(largest_), factor = static_cast<float>(1 / options_.temperature);
-  double sum = 0;
-  for (std::size_t i = 0; i < logits.size(); i += kBlock) {
-    const std::size_t n = std::min(kBlock, logits.size() - i);
-    float weights[kBlock], lanes[kLanes] = {};
-    quick_weights(logits.data() + i, n, largest, factor, weights);
-    std::fill(weights + n, weights + kBlock, 0.f);
-    for (std::size_t k = 0; k < kBlock; k += kLanes) {
-      for (std::size_t j = 0; j < kLanes; ++j) lanes[j] += weights[k + j];
-    }
-    for (const float lane : lanes) sum += lane;
-  }
-  return {sum * (1 - kQuickError), sum * (1 + kQuickError)};
+  const double sum = joined_total(logits.most.data(), logits.total.data(), std::ssize(logits.most),
+                                  static_cast<float>(largest_), factor_);
+  return {sum * (1 - kTotalError), sum * (1 + kTotalError)};
 }
 
 // Moves the best of the candidates that are left behind those ranked before. They are collected in bands, from the
 // largest logit down, as far as they are wanted. False: none is left.
-bool Sampler::rank_next(std::span<const float> logits) {
+bool Sampler::rank_next(const SummarisedRow& logits) {
   while (candidates_.empty()) {
     if (seen_ >= reach_) return false;
     const double before = seen_;
@@ -163,13 +159,13 @@ bool Sampler::rank_next(std::span<const float> logits) {
   return true;
 }
 
-int32_t Sampler::draw(std::span<const float> logits) {
-  largest_ = maximum(logits);
+int32_t Sampler::draw(const SummarisedRow& logits) {
+  largest_ = largest_of(logits.most);
   reach_ = 60 * std::numbers::ln2 * options_.temperature;  // 2^-60 and less: left out
   best_.clear();
-  if (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < logits.size()) keep_best(logits);
+  if (options_.top_k > 0 && static_cast<std::size_t>(options_.top_k) < logits.x.size()) keep_best(logits);
   candidates_.clear(), ranked_.clear(), weights_.clear();
-  candidates_.reserve(logits.size()), ranked_.reserve(logits.size()), weights_.reserve(logits.size());  // once
+  candidates_.reserve(logits.x.size()), ranked_.reserve(logits.x.size()), weights_.reserve(logits.x.size());  // once
   seen_ = -1;
 
   const auto words = Random::philox(index_, sample_, seed_);

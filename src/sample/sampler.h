@@ -18,6 +18,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "sample/penalties.h"
 #include "sonde/sampling.h"
 
@@ -29,8 +30,11 @@ class Sampler {
   Sampler(const SamplingOptions& options, uint64_t seed, uint64_t sample, std::span<const int32_t> prompt);
 
   // The next token; logits must be finite and at least one. Does not count it: call accept() with the token that was
-  // used.
-  int32_t choose(std::span<const float> logits);
+  // used. Of the logits it looks at the blocks alone that can matter.
+  int32_t choose(SummarisedRow logits);  // `total` with summary_factor()
+  int32_t choose(std::span<const float> logits) { return choose(SummarisedRow{logits}); }
+  // What choose() makes use of; 0: no totals.
+  float summary_factor() const { return penalties_.active() ? 0 : factor_; }
   void accept(int32_t id);
 
  private:
@@ -42,18 +46,23 @@ class Sampler {
   struct Bounds {
     double low, high;
   };
-  int32_t draw(std::span<const float> logits);
+  SummarisedRow summarised(std::span<const float> logits);
+  int32_t draw(const SummarisedRow& logits);
   double weight(float logit) const;
-  void keep_best(std::span<const float> logits);
-  Bounds total(std::span<const float> logits) const;
-  double exact_total(std::span<const float> logits) const;
-  void collect(std::span<const float> logits, double beyond, double within);
-  bool rank_next(std::span<const float> logits);
+  void keep_best(const SummarisedRow& logits);
+  Bounds total(const SummarisedRow& logits) const;
+  double exact_total(const SummarisedRow& logits) const;
+  template <class F>
+  void each_within(const SummarisedRow& logits, double within, F&& f) const;
+  void collect(const SummarisedRow& logits, double beyond, double within);
+  bool rank_next(const SummarisedRow& logits);
 
   SamplingOptions options_;
   uint64_t seed_, sample_, index_ = 0;
   Penalties penalties_;
+  const float factor_;              // of the summaries' totals; 0: none are asked for
   std::vector<float> changed_;      // logits after penalties
+  std::vector<float> most_, sums_;  // summaries where none were given
   double largest_ = 0, reach_ = 0;  // of the logits at hand; those further below the largest are left out
 
   std::vector<Candidate> best_;        // of top-k, by id; empty: all
@@ -64,8 +73,10 @@ class Sampler {
 };
 
 // The largest value's index, the lowest among equals.
-int32_t argmax(std::span<const float> logits);
+int32_t argmax(const SummarisedRow& logits);
+inline int32_t argmax(std::span<const float> logits) { return argmax(SummarisedRow{logits}); }
 // False when any value is NaN or infinite.
-bool finite(std::span<const float> logits);
+bool finite(const SummarisedRow& logits);
+inline bool finite(std::span<const float> logits) { return finite(SummarisedRow{logits}); }
 
 }  // namespace sonde

@@ -81,6 +81,20 @@ TEST_P(Rows, Softmax) {
   ASSERT_EQ(masked, (std::vector<float>{0.0f, 0.5f, 0.0f, 0.5f}));
 }
 
+TEST_P(Rows, Sigmoid) {
+  std::vector<float> x{0.0f, -0.0f, 1e-30f, 88.0f, -88.0f, -120.0f, 1e30f, -1e30f};
+  for (int i = -500; i <= 500; ++i) x.push_back(float(i) * 0.1f);
+  for (int64_t n : {int64_t{1}, int64_t{15}, int64_t{16}, int64_t{33}, int64_t(x.size())}) {
+    std::vector<float> y(x.begin(), x.begin() + n);
+    sigmoid(y.data(), n);
+    for (std::size_t i = 0; i < y.size(); ++i) {
+      // exp within 4 eps, the sum, the quotient; below e^-87 the quotient is a denormal or zero.
+      const double truth = 1 / (1 + std::exp(-double(x[i])));
+      ASSERT_LE(std::abs(double(y[i]) - truth), 6.01 * kEps * truth + (x[i] < -80 ? 1e-34 : 0)) << x[i];
+    }
+  }
+}
+
 TEST_P(Rows, Dot) {
   for (int64_t n : {0, 1, 15, 16, 17, 31, 64, 1000}) {
     const std::vector<float> a = normals(std::size_t(n + 1), 6), b = normals(std::size_t(n + 1), 7);
@@ -131,8 +145,8 @@ TEST_P(Rows, RoundsToBf16) {
   }
 }
 
-TEST(Rotate, BothPairings) {
-  for (int64_t n : {2, 8, 64, 128}) {
+TEST_P(Rows, RotatesExactly) {
+  for (int64_t n : {2, 8, 16, 30, 64, 128}) {
     const std::vector<float> x = normals(std::size_t(n), 8);
     std::vector<double> cosine, sine;
     for (int64_t i = 0; i < n / 2; ++i) {
@@ -178,6 +192,16 @@ TEST(Sets, GiveTheSameBits) {
     silu_mul(pool, x.data(), w.data(), y.data(), 4099), keep();
     add_scaled(y.data(), x.data(), -1.7f, 4099), keep();
     y = x, softmax(y.data(), 4099), keep();
+    y = x, sigmoid(y.data(), 4099), keep();
+    summarise(x.data(), 4099, 0.7f, y.data(), y.data() + 2000), keep();
+    y.assign(1, float(joined_total(y.data(), y.data() + 2000, 257, 90, 0.7f))), keep(), y.resize(4099);
+    std::vector<double> cosine, sine;
+    for (int i = 0; i < 2048; ++i) cosine.push_back(std::cos(i * 0.37)), sine.push_back(std::sin(i * 0.37));
+    const std::vector<float> c(cosine.begin(), cosine.end()), s(sine.begin(), sine.end());
+    for (bool halves : {false, true}) {
+      y = x, rotate(y.data(), cosine.data(), sine.data(), 4090, halves), keep();
+      y = x, rotate(y.data(), c.data(), s.data(), 4090, halves), keep();
+    }
     for (int64_t n = 0; n < 100; ++n) all.push_back(dot(x.data(), w.data(), n));
     results.push_back(all);
   }

@@ -189,6 +189,74 @@ TEST(Sampler, ShortCutsChooseTheSameTokens) {
   }
 }
 
+struct Summarised {
+  std::vector<float> most, total;
+  SummarisedRow row;
+  Summarised(const std::vector<float>& logits, float factor)
+      : most(summary_blocks(std::ssize(logits))), total(most.size(), std::nanf("")), row{logits, most, total} {
+    summarise(logits.data(), std::ssize(logits), factor, most.data(), total.data());
+  }
+};
+
+// Logits of many kinds: plain, with ties, far apart, all equal, in order, some of them the largest and smallest of a model
+// that knows.
+std::vector<float> logits_of_kind(int n, int kind, uint64_t seed) {
+  std::vector<float> logits = random_logits(n, seed);
+  for (int i = 0; i < n; ++i) {
+    float& x = logits[i];
+    if (kind == 1) x = std::round(x);
+    if (kind == 2 && i % 3 == 0) x = i % 2 == 0 ? 1e30f : -1e30f;
+    if (kind == 3) x = -2.5f;
+    if (kind == 4) x = 0.01f * static_cast<float>(i);
+    if (kind == 5 && i % 50 == 7) x += 15;
+  }
+  return logits;
+}
+
+TEST(Sampler, ChoosesTheSameTokensBySummaries) {
+  for (int n : {1, 2, 15, 16, 17, 31, 33, 257, 1600, 5001}) {
+    for (int kind = 0; kind < 6; ++kind) {
+      const auto logits = logits_of_kind(n, kind, 31 + n);
+      for (const SamplingOptions& o :
+           {SamplingOptions{}, {.temperature = 0}, {.temperature = 0.6, .top_p = 0.95}, {.temperature = 0.6, .top_p = 0.2},
+            {.top_k = 3}, {.temperature = 0.7, .top_p = 0.8, .top_k = 20}, {.min_p = 0.05}, {.temperature = 2, .top_p = 0.999},
+            {.temperature = 1e-4, .top_p = 0.5}, {.temperature = 2e3, .top_p = 0.9}, {.temperature = 1e-3}, {.temperature = 1e3}}) {
+        Sampler sampler(o, 5, 0, {});
+        const Summarised summarised(logits, sampler.summary_factor());
+        EXPECT_TRUE(finite(summarised.row));
+        for (uint64_t index = 0; index < 6; ++index) {
+          const int32_t id = sampler.choose(summarised.row);
+          ASSERT_EQ(id, sampler.choose(logits));
+          ASSERT_EQ(id, o.temperature == 0 ? argmax(logits) : plainly(logits, o, 5, index))
+              << n << " logits of kind " << kind << ", temperature " << o.temperature << ", top-p " << o.top_p;
+          sampler.accept(id);
+        }
+      }
+      ASSERT_EQ(argmax(logits), std::max_element(logits.begin(), logits.end()) - logits.begin());
+      ASSERT_EQ(argmax(Summarised(logits, 0).row), argmax(logits));
+    }
+  }
+}
+
+TEST(Sampler, PenaltiesCountThoughThereAreSummaries) {
+  const auto logits = random_logits(500, 77);
+  const int32_t best = argmax(logits);
+  for (double temperature : {0.0, 0.6}) {
+    SamplingOptions o{.temperature = temperature, .top_p = 0.9, .repetition_penalty = 1.3, .logit_bias = {{best, -5.0}, {499, 6.0}}};
+    Sampler sampler(o, 5, 0, {});
+    Penalties penalties(o, {});
+    EXPECT_EQ(sampler.summary_factor(), 0);
+    const Summarised summarised(logits, sampler.summary_factor());
+    for (uint64_t index = 0; index < 30; ++index) {
+      auto changed = logits;
+      penalties.apply(changed);
+      const int32_t id = sampler.choose(summarised.row);
+      ASSERT_EQ(id, temperature == 0 ? argmax(changed) : plainly(changed, o, 5, index));
+      sampler.accept(id), penalties.add(id);
+    }
+  }
+}
+
 TEST(Sampler, SurvivesExtremes) {
   std::vector<float> logits = {3e38f, -3e38f, 3e38f, 0};
   Sampler cold({.temperature = 1e-30}, 1, 0, {});
@@ -211,6 +279,7 @@ TEST(Sampler, FindsWhatIsNotFinite) {
       auto broken = logits;
       broken[at] = bad;
       EXPECT_FALSE(finite(broken));
+      EXPECT_FALSE(finite(Summarised(broken, 1).row));
     }
   }
 }

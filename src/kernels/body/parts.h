@@ -31,19 +31,39 @@ void to_bf16(const float* x, int64_t n, uint16_t* out) {
   for (int64_t j = 0; i + j < n; ++j) out[i + j] = rest[j];
 }
 
-void rotate(float* x, const float* cosine, const float* sine, int64_t n, bool halves) {
-  const int64_t half = n / 2;
-  if (halves) {
-    for (int64_t i = 0; i < half; ++i) {
-      const float a = x[i], b = x[half + i];
-      x[i] = a * cosine[i] - b * sine[i], x[half + i] = b * cosine[i] + a * sine[i];
-    }
-    return;
+// With angles, and products, in T: eight pairs at a time.
+template <class T>
+void rotate_by(float* x, const T* cosine, const T* sine, int64_t n, bool halves) {
+  typedef T Eight __attribute__((vector_size(8 * sizeof(T))));
+  typedef float Floats __attribute__((vector_size(8 * sizeof(float))));
+  const int64_t half = n / 2, whole = half / 8 * 8;
+  const int64_t step = halves ? 1 : 2, other = halves ? half : 1;
+  for (int64_t i = 0; i < whole; i += 8) {
+    float* const first = x + i * step;
+    float* const second = halves ? first + half : first + 8;
+    Floats p, q;
+    Eight c, s;
+    __builtin_memcpy(&p, first, sizeof p), __builtin_memcpy(&q, second, sizeof q);
+    __builtin_memcpy(&c, cosine + i, sizeof c), __builtin_memcpy(&s, sine + i, sizeof s);
+    const Floats a = halves ? p : __builtin_shufflevector(p, q, 0, 2, 4, 6, 8, 10, 12, 14);
+    const Floats b = halves ? q : __builtin_shufflevector(p, q, 1, 3, 5, 7, 9, 11, 13, 15);
+    const Eight u = __builtin_convertvector(a, Eight), v = __builtin_convertvector(b, Eight);
+    const Floats turned_a = __builtin_convertvector(u * c - v * s, Floats);
+    const Floats turned_b = __builtin_convertvector(v * c + u * s, Floats);
+    p = halves ? turned_a : __builtin_shufflevector(turned_a, turned_b, 0, 8, 1, 9, 2, 10, 3, 11);
+    q = halves ? turned_b : __builtin_shufflevector(turned_a, turned_b, 4, 12, 5, 13, 6, 14, 7, 15);
+    __builtin_memcpy(first, &p, sizeof p), __builtin_memcpy(second, &q, sizeof q);
   }
-  for (int64_t i = 0; i < half; ++i) {
-    const float a = x[2 * i], b = x[2 * i + 1];
-    x[2 * i] = a * cosine[i] - b * sine[i], x[2 * i + 1] = b * cosine[i] + a * sine[i];
+  for (int64_t i = whole; i < half; ++i) {
+    float& a = x[i * step];
+    float& b = x[i * step + other];
+    const T u = T(a), v = T(b);
+    a = float(u * cosine[i] - v * sine[i]), b = float(v * cosine[i] + u * sine[i]);
   }
+}
+void rotate(float* x, const float* cosine, const float* sine, int64_t n, bool halves) { rotate_by(x, cosine, sine, n, halves); }
+void rotate_exact(float* x, const double* cosine, const double* sine, int64_t n, bool halves) {
+  rotate_by(x, cosine, sine, n, halves);
 }
 
 }  // namespace

@@ -22,10 +22,11 @@ void rms_norm(const float* x, const float* w, float eps, float* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = w[i] * (x[i] * inverse);
 }
 
-// 1 + e^-17 is 1 already; denormals from further below would cost a hundred cycles each.
-SONDE_INLINE Lanes silu_mul_lanes(Lanes z, Lanes up) {
-  return mul(div(z, add(set(1.0f), exp_lanes(larger(set(-80.0f), sub(zero(), z))))), up);
+// x / (1 + e^-z). 1 + e^-17 is 1 already; denormals from further below would cost a hundred cycles each.
+SONDE_INLINE Lanes times_sigmoid(Lanes x, Lanes z) {
+  return div(x, add(set(1.0f), exp_lanes(larger(set(-80.0f), sub(zero(), z)))));
 }
+SONDE_INLINE Lanes silu_mul_lanes(Lanes z, Lanes up) { return mul(times_sigmoid(z, z), up); }
 
 void silu_mul(const float* gate, const float* up, float* out, int64_t n) {
   int64_t i = 0;
@@ -55,16 +56,106 @@ SONDE_INLINE double exp_and_sum(float* x, int64_t n, float shift) {
   return tree(s);
 }
 
-SONDE_INLINE float largest(const float* x, int64_t n) {
+// -infinity of none.
+float largest(const float* x, int64_t n) {
   float m = -__builtin_inff();
-  for (int64_t i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
-  return m;
+  if (n < 16) {
+    for (int64_t i = 0; i < n; ++i) m = x[i] > m ? x[i] : m;
+    return m;
+  }
+  Lanes lanes = load(x + n - 16);
+  for (int64_t i = 0; i + 16 <= n; i += 16) lanes = larger(load(x + i), lanes);
+  return largest_lane(lanes);
+}
+
+int64_t first_at_least(const float* x, int64_t n, float least) {
+  const Lanes bound = set(least);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const uint32_t found = at_least(load(x + i), bound);
+    if (found != 0) return i + __builtin_ctz(found);
+  }
+  while (i < n && !(x[i] >= least)) ++i;
+  return i;
+}
+
+void top_k(float* x, int64_t n, int64_t k, int32_t* out) {
+  constexpr float kTaken = -__builtin_inff();
+  for (int64_t i = 0; i < k; ++i) {
+    const float most = largest(x, n);
+    int64_t at = most > kTaken ? first_at_least(x, n, most) : n;
+    if (at == n) {  // nothing is left but -infinity and NaN
+      const auto taken = [&] {
+        for (int64_t j = 0; j < i; ++j) {
+          if (out[j] == at) return true;
+        }
+        return false;
+      };
+      for (at = 0; taken(); ++at) {}
+    }
+    out[i] = int32_t(at), x[at] = kTaken;
+  }
 }
 
 void softmax(float* x, int64_t n) {
   if (n <= 0) return;
-  const double s = exp_and_sum(x, n, largest(x, n));
-  for (int64_t i = 0; i < n; ++i) x[i] = float(double(x[i]) / s);
+  const Lanes total = set(float(exp_and_sum(x, n, largest(x, n))));
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(x + i, div(load(x + i), total));
+  if (i < n) store_part(x + i, div(load_part(x + i, n - i), total), n - i);
+}
+
+void sigmoid(float* x, int64_t n) {
+  const Lanes one = set(1.0f);
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(x + i, times_sigmoid(one, load(x + i)));
+  if (i < n) store_part(x + i, times_sigmoid(one, load_part(x + i, n - i)), n - i);
+}
+
+// --- summaries: kSummaryBlock is sixteen --------------------------------------------------------------------------------
+SONDE_INLINE float most_of_block(Lanes x) {
+  const bool finite = at_least(set(0x1.fffffep127f), magnitude(x)) == 0xFFFF;
+  return finite ? largest_lane(x) : __builtin_nanf("");
+}
+SONDE_INLINE Lanes weights_of_block(Lanes x, float most, float factor) {
+  return exp_lanes(mul(sub(x, set(most)), set(factor)));
+}
+
+void summarise(const float* x, int64_t n, float factor, float* most, float* total) {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64, most += 4, total += 4) {
+    for (int b = 0; b < 4; ++b) most[b] = most_of_block(load(x + i + 16 * b));
+    if (factor == 0) continue;
+    Lanes w[4];
+    for (int b = 0; b < 4; ++b) w[b] = weights_of_block(load(x + i + 16 * b), most[b], factor);
+    sum4(w[0], w[1], w[2], w[3], total);
+  }
+  for (; i < n; i += 16, ++most, ++total) {
+    float some[16];
+    for (int64_t j = 0; j < 16; ++j) some[j] = x[i + j < n ? i + j : i];
+    *most = most_of_block(load(some));
+    if (factor == 0) continue;
+    store(some, weights_of_block(load(some), *most, factor));
+    for (int64_t j = n - i; j < 16; ++j) some[j] = 0;
+    *total = sum(load(some));
+  }
+}
+
+double joined_total(const float* most, const float* total, int64_t blocks, float top, float factor) {
+  const Lanes shift = set(top), scale = set(factor);
+  const auto weights = [&](Lanes m, Lanes t) { return mul(t, exp_lanes(mul(sub(m, shift), scale))); };
+  double s[16] = {};
+  float some[16];
+  int64_t i = 0;
+  for (; i + 16 <= blocks; i += 16) {
+    store(some, weights(load(most + i), load(total + i)));
+    for (int j = 0; j < 16; ++j) s[j] += double(some[j]);
+  }
+  if (i < blocks) {
+    store(some, weights(load_part(most + i, blocks - i), load_part(total + i, blocks - i)));
+    for (int64_t j = 0; i + j < blocks; ++j) s[j] += double(some[j]);
+  }
+  return tree(s);
 }
 
 }  // namespace

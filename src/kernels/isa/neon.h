@@ -75,6 +75,14 @@ inline Lanes larger(Lanes x, Lanes y) {
 inline Lanes smaller(Lanes x, Lanes y) {
   return {vminq_f32(x.a, y.a), vminq_f32(x.b, y.b), vminq_f32(x.c, y.c), vminq_f32(x.d, y.d)};
 }
+inline uint32_t at_least4(float32x4_t x, float32x4_t y) {
+  constexpr uint32x4_t kBits = {1, 2, 4, 8};
+  return vaddvq_u32(vcgeq_f32(x, y) & kBits);
+}
+// Bit i: x[i] >= y[i].
+inline uint32_t at_least(Lanes x, Lanes y) {
+  return at_least4(x.a, y.a) | at_least4(x.b, y.b) << 4 | at_least4(x.c, y.c) << 8 | at_least4(x.d, y.d) << 12;
+}
 inline Lanes fma(Lanes x, Lanes y, Lanes z) {
   return {vfmaq_f32(z.a, x.a, y.a), vfmaq_f32(z.b, x.b, y.b), vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d)};
 }

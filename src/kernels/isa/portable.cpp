@@ -66,6 +66,12 @@ inline Lanes div(const Lanes& a, const Lanes& b) { return each(a, b, [](float x,
 // The second operand where either is NaN, as the x86 instructions do.
 inline Lanes larger(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x > y ? x : y; }); }
 inline Lanes smaller(const Lanes& a, const Lanes& b) { return each(a, b, [](float x, float y) { return x < y ? x : y; }); }
+// Bit i: a[i] >= b[i].
+inline uint32_t at_least(const Lanes& a, const Lanes& b) {
+  uint32_t bits = 0;
+  for (int i = 0; i < 16; ++i) bits |= uint32_t(a.v[i] >= b.v[i]) << i;
+  return bits;
+}
 inline Lanes fma(const Lanes& a, const Lanes& b, const Lanes& c) {
   Lanes r;
   for (int i = 0; i < 16; ++i) r.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
