@@ -1,8 +1,8 @@
 // Speed of the kernels beside the machine's own peaks:
-//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention,gemm,packed]
+//   kernels_bench [TYPES] [ROWSxCOLS,...] [M,...] [THREADS] [attention,gemm,packed,prompt,gated]
 //   e.g. kernels_bench BF16,Q4_K 1536x8960 1,8,512 2; kernels_bench "" "" "" 2 gemm; kernels_bench Q4_K 8960x1536 1,2,8 1 packed
 // Weights are multiplied as the exact path does; `packed`: as the fast path does, packed where their type has that form, and beside
-// each number of tokens how many times the first one's time it takes.
+// each number of tokens how many times the first one's time it takes; `prompt`: these are a prompt's. `gated`: of gate and up.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,11 +49,13 @@ double time_of(F&& f) {
   return best;
 }
 
+struct Ways { bool packed, prompt, gated; };
+
 void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_t rows, int64_t cols, const std::vector<int64_t>& ms,
-                  bool packed) {
+                  Ways ways) {
   if (type.unpack == nullptr || cols % type.block != 0) return;
   // Several copies, so that few tokens read memory and not the cache.
-  const int64_t bytes = rows * type.row_bytes(cols), copies = std::max<int64_t>(1, (int64_t{192} << 20) / bytes);
+  const int64_t bytes = rows * type.row_bytes(cols), copies = std::max<int64_t>(2, (int64_t{192} << 20) / bytes);
   AlignedVector<std::byte> data(std::size_t(bytes * copies));
   Random random(1);
   if (type.pack != nullptr) {
@@ -73,9 +75,10 @@ void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_
     Matrix& m = w[std::size_t(copy)];
     m = {&type, data.data() + copy * bytes, rows, cols, type.row_bytes(cols)};
     if (fp8) m.scales = reinterpret_cast<const std::byte*>(scales.data()), m.scale_type = f32(), m.scale_cols = (cols + 127) / 128;
-    if (!packed) continue;
+    if (!ways.packed) continue;
     const int64_t packed_size = packed_bytes(m);
-    m.by_pairs = &type == bf16(), m.by_values = packed_size == 0 && type.bytes < 2 * type.block, m.as_stored = m.by_values && fp8;
+    m.by_pairs = &type == bf16() || &type == f16() || &type == f32();
+    m.by_values = packed_size == 0 && type.bytes < 2 * type.block, m.as_stored = type.is_float() && &type != bf16();
     if (packed_size == 0) continue;
     if (strips.empty()) strips.resize(std::size_t(packed_size * copies));
     std::byte* const to = strips.data() + copy * packed_size;
@@ -89,16 +92,19 @@ void bench_matmul(ThreadPool& pool, const Peaks& peaks, const Type& type, int64_
   for (int64_t m : ms) {
     AlignedVector<float> x(std::size_t(m * cols), 0.5f), y(std::size_t(m * rows));
     std::size_t copy = 0;
-    const Product shape{w[0], x.data(), m, cols, y.data(), rows};
+    Product product{.w = w[0], .x = x.data(), .m = m, .ldx = cols, .y = y.data(), .ldy = rows, .prompt = ways.prompt ? m : 0};
+    const auto take = [&] { return w[copy++ % w.size()]; };
     const double seconds = time_of([&] {
-      matmul(pool, w[copy], x.data(), m, cols, y.data(), rows);
-      copy = (copy + 1) % w.size();
+      product.w = take();
+      if (ways.gated) product.up = take();
+      matmul(pool, std::span(&product, 1));
     });
     if (first == 0) first = seconds;
-    const Profile::Arithmetic kind = arithmetic(shape);
+    const Profile::Arithmetic kind = arithmetic(product);
     const double peak = kind == Profile::kInt8 ? peaks.int8_gops : kind == Profile::kBf16 ? peaks.bf16_gflops : peaks.fma_gflops;
-    const double gbs = 1e-9 * double(bytes) / seconds, gflops = 2e-9 * double(rows * cols * m) / seconds;
-    const double bound = std::max(double(bytes) / peaks.dram_read_gbs, 2.0 * double(rows * cols * m) / peak) * 1e-9;
+    const double matrices = ways.gated ? 2 : 1, read = matrices * double(bytes), work = matrices * 2 * double(rows * cols * m);
+    const double gbs = 1e-9 * read / seconds, gflops = 1e-9 * work / seconds;
+    const double bound = std::max(read / peaks.dram_read_gbs, work / peak) * 1e-9;
     fmt::print("{:8} {:>6}x{:<6} m {:<4} {:9.1f} us {:7.2f} GB/s {:8.2f} Gop/s {:7.2f} Gweights/s {:5.0f} % of what binds {:6.2f} times\n",
                type.name, rows, cols, m, seconds * 1e6, gbs, gflops, gflops / 2 / double(m), 100 * bound / seconds, seconds / first);
   }
@@ -162,7 +168,8 @@ int main(int argc, char** argv) {
     if (type == nullptr) continue;
     for (const std::string& shape : words(argument(2, "1536x8960,8960x1536,256x1536"))) {
       const std::size_t by = shape.find('x');
-      bench_matmul(pool, peaks, *type, std::stoll(shape.substr(0, by)), std::stoll(shape.substr(by + 1)), ms, wanted("packed"));
+      bench_matmul(pool, peaks, *type, std::stoll(shape.substr(0, by)), std::stoll(shape.substr(by + 1)), ms,
+                   {wanted("packed"), wanted("prompt"), wanted("gated")});
     }
   }
   AttentionShape grouped{12, 2, 128, 128, 0, 256, 128, 128, 512, 64, 0.1f};

@@ -64,7 +64,7 @@ bool right_pairs(const KernelTable& t) {
   const StripInput in{x.data(), nullptr, kTokens, kCols, kCols, 0, 1, false, true, rounded.data()};
   t.round_pairs(in, 0, t.pair_parts(in));
   const auto* const stored = reinterpret_cast<const std::byte*>(w.data());
-  AlignedVector<float> scratch(t.pair_scratch == nullptr ? 0 : std::size_t(t.pair_scratch(kTokens)));
+  AlignedVector<float> scratch(std::size_t(t.pair_scratch(kTokens, kCols)));
   t.pairs({stored, kRows, kCols, 2 * kCols, rounded.data(), kTokens, y.data(), kRows, nullptr}, 0, kRows, scratch.data());
   for (int64_t i = 0; i < kTokens; ++i) {
     for (int64_t r = 0; r < kRows; ++r) {

@@ -26,7 +26,7 @@ int64_t rounded_up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * uni
 
 // --- in rows ------------------------------------------------------------------------------------------------------
 // Sums in pairs of BF16 whose rows stand as they are (body/pairs.h); tiles have a form of their own.
-bool rows_of_pairs() { return kernels::table().pairs != nullptr && kernels::table().pair_scratch == nullptr; }
+bool rows_of_pairs() { return kernels::table().pairs != nullptr && !kernels::table().pair_tiles; }
 bool in_place(const GemmOperand& o) { return !o.across && !rows_of_pairs(); }
 int64_t row_bytes(const GemmOperand& o) {
   if (in_place(o)) return o.ld * 4;

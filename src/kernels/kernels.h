@@ -55,11 +55,11 @@ struct Summaries {
 };
 
 // y[i, r] = dot(x[i], w[r]) (+ bias[r]): x [m, w.cols] with stride ldx, y [m, w.rows] with stride ldy; floats apart.
-// A matrix with a packed form, or by_values (as_stored: for a prompt's rows), is multiplied in integers instead
-// (body/strips.h, body/panels.h have the definition): each 32 values of x, and of a row by_values, are rounded to bytes, to
-// 1/254 of their largest magnitude at worst; the same bits for any m, threads and instruction set. With one by_pairs x is
-// rounded to BF16, where the instruction set has products of BF16 pairs (body/pairs.h, body/pair_tiles.h): the same bits
-// for any m and threads.
+// A matrix with a packed form, or by_values, is multiplied in integers instead (body/strips.h, body/panels.h have the
+// definition): each 32 values of x, and of a row by_values, are rounded to bytes, to 1/254 of their largest magnitude at worst;
+// the same bits for any m, threads and instruction set. With one by_pairs x is rounded to BF16, and so is W where it is F16 or
+// F32, where the instruction set has products of BF16 pairs (body/pairs.h, body/pair_tiles.h): the same bits for any m and
+// threads. as_stored: either holds for a prompt's rows alone.
 // A prompt's rows (Product::prompt) meet packed weights in another form, where the instruction set has one that is faster for
 // many rows: with AMX weights and x rounded to BF16 (body/pair_weights.h), with AVX-512 VNNI some types rounded to 1/254 of
 // the largest magnitude of 256 columns of a row (body/folded.h); the same bits for any m and threads.
@@ -83,7 +83,7 @@ struct Product {
   // Not null: each thread summarises what it has just computed. Not with `up` or `prompt`.
   const Summaries* summaries = nullptr;
 };
-bool has_prompt_form();  // whether `prompt` makes a difference
+bool has_prompt_form(const Matrix& w);  // whether `prompt` makes a difference
 void matmul(ThreadPool& pool, std::span<const Product> products);
 // How p is multiplied.
 Profile::Arithmetic arithmetic(const Product& p);

@@ -18,9 +18,8 @@ using kernels::MatmulTask;
 
 int index_of(const Type* type) { return int(type - all_types().data()); }
 
-MatmulTask task_of(const Product& p) {
+MatmulTask task_of(const Matrix& w) {
   MatmulTask t{};
-  const Matrix& w = p.w;
   t.type = index_of(w.type);
   t.unpack = kernels::table().unpack[t.type];
   t.data = w.data;
@@ -30,6 +29,11 @@ MatmulTask task_of(const Product& p) {
     t.unpack_scale = kernels::table().unpack[index_of(w.scale_type)];
     t.scale_bytes = w.scale_type->bytes, t.scale_block = w.scale_block, t.scale_cols = w.scale_cols;
   }
+  return t;
+}
+// Whose x stand in order.
+MatmulTask task_of(const Matrix& w, const Product& p) {
+  MatmulTask t = task_of(w);
   t.x = p.x, t.m = p.m, t.ldx = p.ldx, t.y = p.y, t.ldy = p.ldy, t.bias = p.bias;
   return t;
 }
@@ -105,21 +109,26 @@ std::span<const Product> with_rows_in_order(ThreadPool& pool, std::span<const Pr
   return plain;
 }
 
+struct ExactTask {
+  MatmulTask w, up;  // up without data: none
+  Computed computed;
+};
+
 void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
   const kernels::KernelTable& table = kernels::table();
   const std::span<const Product> products = with_rows_in_order(pool, given);
-  thread_local std::vector<MatmulTask> tasks;
-  thread_local std::vector<Computed> computed;
-  tasks.clear(), computed.clear();
-  int64_t work = 0, rows = 0, most = 0, floats = 0, least = 8;
+  thread_local std::vector<ExactTask> tasks;
+  tasks.clear();
+  int64_t work = 0, rows = 0, most = 0, most_gated = 0, floats = 0, least = 8;
   for (const Product& p : products) {
     if (p.m == 0) continue;
-    tasks.push_back(task_of(p)), computed.emplace_back(p);
+    tasks.push_back({task_of(p.w, p), p.up ? task_of(p.up, p) : MatmulTask{}, Computed(p)});
     if (p.summaries != nullptr) least = kSummaryBlock;
-    const MatmulTask& t = tasks.back();
-    work += t.rows * t.cols * t.m;
+    const MatmulTask& t = tasks.back().w;
+    work += t.rows * t.cols * t.m * (p.up ? 2 : 1);
     rows += t.rows;
     most = std::max(most, t.m);
+    if (p.up) most_gated = std::max(most_gated, t.m);
     floats = std::max(floats, table.matmul_scratch(t.m, t.cols));
   }
   if (rows == 0) return;
@@ -128,16 +137,32 @@ void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
   int64_t grain = (rows / (threads * 8) + least - 1) / least * least;
   grain = std::clamp<int64_t>(grain, least, most > 8 ? table.matmul_grain : 256);
   Units units(count);
-  for (int64_t i = 0; i < count; ++i) units.set(i, (tasks[std::size_t(i)].rows + grain - 1) / grain);
+  for (int64_t i = 0; i < count; ++i) units.set(i, (tasks[std::size_t(i)].w.rows + grain - 1) / grain);
 
-  const MatmulTask* const all = tasks.data();
-  const Computed* const results = computed.data();
+  const int64_t ups = (floats + 15) / 16 * 16;  // where they stand in the scratch: a unit's rows, of each token
+  // While the caches hold both.
+  const auto gated = [&](const ExactTask& t, int64_t row, int64_t end, float* buffer) {
+    MatmulTask up = t.up;
+    up.y = buffer + ups, up.ldy = end - row, up.first = row;
+    table.matmul(t.w, row, end, buffer), table.matmul(up, row, end, buffer);
+    for (int64_t i = 0; i < up.m; ++i) {
+      float* const y = t.w.y + i * t.w.ldy + row;
+      table.silu_mul(y, up.y + i * up.ldy, y, up.ldy);
+    }
+  };
+  const ExactTask* const all = tasks.data();
   const auto compute = [&](int64_t begin, int64_t end, int) {
-    float* buffer = kernels::scratch(floats);
+    float* const buffer = kernels::scratch(ups + most_gated * grain);
     units.each(begin, end, [&](int64_t i, int64_t first, int64_t last) {
-      const int64_t end_row = std::min(last * grain, all[i].rows);
-      table.matmul(all[i], first * grain, end_row, buffer);
-      results[i].summarise(first * grain, end_row);
+      const ExactTask& t = all[i];
+      const int64_t row_end = std::min(last * grain, t.w.rows);
+      if (t.up.data == nullptr) {
+        table.matmul(t.w, first * grain, row_end, buffer);
+        return t.computed.summarise(first * grain, row_end);
+      }
+      for (int64_t row = first * grain; row < row_end; row += grain) {
+        gated(t, row, std::min(row + grain, row_end), buffer);
+      }
     });
   };
   if (threads == 1 || work < kSmall) return compute(0, units.total(), 0);
@@ -146,6 +171,7 @@ void matmul_exact(ThreadPool& pool, std::span<const Product> given) {
 }
 
 // --- rounded ------------------------------------------------------------------------------------------------------
+using kernels::PairTask;
 using kernels::StripInput;
 using kernels::StripTask;
 using kernels::StripType;
@@ -175,18 +201,16 @@ void each_part(const Product& p, int64_t answers, F&& f) {
 // Calls f(product) for the rows of answers and those of a prompt apart, where these have a form of their own.
 template <class F>
 void each_form(const Product& p, F&& f) {
-  each_part(p, differs(p) ? p.m - p.prompt : p.m, f);
+  differs(p) ? each_part(p, p.m - p.prompt, f) : f(p);
 }
-Profile::Arithmetic arithmetic(const Matrix& w) {
+// Of rows that differs() does not mean: a prompt's, or others.
+Profile::Arithmetic arithmetic(const Matrix& w, bool prompt) {
+  if (w.as_stored && !prompt) return Profile::kF32;
   if (w.packed != nullptr || w.by_values) return Profile::kInt8;
   return w.by_pairs && kernels::table().pairs != nullptr ? Profile::kBf16 : Profile::kF32;
 }
-// Of rows without a form of their own.
-Profile::Arithmetic stored_arithmetic(const Product& p) {
-  const bool alike =
-      !p.up || (p.up.type == p.w.type && bool(p.up.packed) == bool(p.w.packed) && p.up.by_values == p.w.by_values);
-  return alike && !(p.w.as_stored && p.prompt < p.m) ? arithmetic(p.w) : Profile::kF32;
-}
+// Of rows of one kind.
+Profile::Arithmetic stored_arithmetic(const Product& p) { return arithmetic(p.w, p.prompt == p.m); }
 // Products of equal x share what it is rounded to, where their types want the same.
 class RoundedInputs {
  public:
@@ -194,7 +218,7 @@ class RoundedInputs {
   std::size_t add(const Product& p) {
     const bool own = differs(p);
     const StripType type = p.w.packed != nullptr && !own ? strip_type(p.w) : StripType{};
-    const bool pairs = own ? strip_type(p.w).prompt_by_pairs : arithmetic(p.w) == Profile::kBf16;
+    const bool pairs = own ? strip_type(p.w).prompt_by_pairs : stored_arithmetic(p) == Profile::kBf16;
     StripInput in{p.x, p.rows, p.m, p.ldx, p.w.cols, type.zero, type.halves, type.min, pairs, nullptr};
     if (in.m == 1 && in.rows != nullptr) in.x += *in.rows * in.ldx, in.rows = nullptr;  // other experts of that token share it
     for (std::size_t i = inputs_.size(); i-- > 0 && inputs_.size() - i <= 8;) {
@@ -247,7 +271,7 @@ int64_t strips_of(int64_t rows) { return (rows + 15) / 16; }
 struct RoundedTask {
   StripTask strips;
   kernels::PanelTask panels;
-  kernels::PairTask pairs;
+  PairTask pairs;
   const StripType* type;  // null: panels, or pairs where they have weights
   bool prompt;  // in its own form
   std::size_t input;
@@ -289,11 +313,12 @@ int64_t turn_of(int64_t strips, int64_t second, int64_t strip_bytes) {
 RoundedTask rounded_task(const Product& p) {
   RoundedTask t{};
   t.m = p.m, t.cols = p.w.cols, t.strip_count = strips_of(p.w.rows), t.computed = Computed(p);
-  if (arithmetic(p.w) == Profile::kBf16) {
-    t.pairs = {p.w.data, p.w.rows, p.w.cols, p.w.row_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
+  if (stored_arithmetic(p) == Profile::kBf16) {
+    const PairTask::Stored stored =
+        p.w.type == f16() ? PairTask::kF16 : p.w.type == f32() ? PairTask::kF32 : PairTask::kBf16;
+    t.pairs = {p.w.data, p.w.rows, p.w.cols, p.w.row_bytes, nullptr, p.m, p.y, p.ldy, p.bias, p.up.data, stored};
   } else if (p.w.packed == nullptr) {
-    const auto stored = [](const Matrix& w) { return w ? task_of({w, nullptr, 0, 0, nullptr, 0}) : MatmulTask{}; };
-    t.panels = {stored(p.w), stored(p.up), nullptr, p.m, p.y, p.ldy, p.bias};
+    t.panels = {task_of(p.w), p.up ? task_of(p.up) : MatmulTask{}, nullptr, p.m, p.y, p.ldy, p.bias};
   } else {
     t.strips = {p.w.packed, p.up.packed, p.w.rows, p.w.cols / p.w.type->block, p.w.strip_bytes, nullptr, p.m, p.y, p.ldy, p.bias};
     t.prompt = differs(p);
@@ -356,12 +381,13 @@ void matmul_rounded(ThreadPool& pool, std::span<const Product> products) {
     } else {
       t.strips.x = t.pairs.x = inputs.at(t.input);
       const int64_t least = t.pairs.w != nullptr || t.prompt ? 2 : 1;  // two share what is loaded of x
-      const auto floats = t.prompt ? table.prompt_scratch : t.pairs.w != nullptr ? table.pair_scratch : nullptr;
-      if (floats != nullptr) scratch = std::max(scratch, floats(t.m) * int64_t(sizeof(float)));
+      const int64_t floats =
+          t.prompt ? table.prompt_scratch(t.m) : t.pairs.w != nullptr ? table.pair_scratch(t.m, t.cols) : 0;
+      scratch = std::max(scratch, floats * int64_t(sizeof(float)));
       t.grain = few ? 1 : std::clamp<int64_t>(strips / (threads * 8) / least * least, least, 8);
-      const bool tiles = t.prompt ? t.type->prompt_by_pairs : t.pairs.w != nullptr && table.pair_scratch != nullptr;
-      if (!few && tiles && t.m * t.cols * 2 > kLargeInput)
-        t.grain = even_grain(t.strip_count, t.strips.up != nullptr ? 8 : 16, threads);
+      const bool tiles = t.prompt ? t.type->prompt_by_pairs : t.pairs.w != nullptr && table.pair_tiles;
+      const bool gated = t.strips.up != nullptr || t.pairs.up != nullptr;
+      if (!few && tiles && t.m * t.cols * 2 > kLargeInput) t.grain = even_grain(t.strip_count, gated ? 8 : 16, threads);
     }
     units.set(int64_t(i), (t.strip_count + t.grain - 1) / t.grain);
   }
@@ -403,8 +429,15 @@ void matmul_joined(ThreadPool& pool, std::span<const Product> products) {
   matmul_exact(pool, rest);
 }
 
-// Only the integer kernels join gate and up.
-bool in_two(const Product& p) { return p.up && stored_arithmetic(p) != Profile::kInt8; }
+// Rounded ones are joined where they are stored alike.
+bool in_two(const Product& p) {
+  if (!p.up) return false;
+  const bool prompt = p.prompt == p.m;
+  const Profile::Arithmetic kind = arithmetic(p.w, prompt);
+  if (kind != arithmetic(p.up, prompt)) return true;
+  if (kind == Profile::kF32) return false;
+  return p.w.type != p.up.type || p.w.row_bytes != p.up.row_bytes || bool(p.w.packed) != bool(p.up.packed);
+}
 
 // silu(x w^T) * (x up^T) from two products: w's goes to y, up's to a scratch beside it.
 void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
@@ -416,8 +449,8 @@ void matmul_gated_apart(ThreadPool& pool, std::span<const Product> products) {
   plain.clear();
   float* at = ups.data();
   for (const Product& p : products) {
-    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy, nullptr, {}, p.rows});
-    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows, nullptr, {}, p.rows});
+    plain.push_back({p.w, p.x, p.m, p.ldx, p.y, p.ldy, nullptr, {}, p.rows, p.prompt, p.fine});
+    plain.push_back({p.up, p.x, p.m, p.ldx, at, p.w.rows, nullptr, {}, p.rows, p.prompt, p.fine});
     at += p.m * p.w.rows;
   }
   matmul_joined(pool, plain);
@@ -439,13 +472,15 @@ Profile::Arithmetic arithmetic(const Product& p) {
   return differs(p) && strip_type(p.w).prompt_by_pairs ? Profile::kBf16 : stored_arithmetic(p);
 }
 
-bool has_prompt_form() {
-  const StripType* const types = kernels::table().strips;
-  return std::any_of(types, types + all_types().size(), [](const StripType& type) { return type.prompt != nullptr; });
+bool has_prompt_form(const Matrix& w) {
+  return differs({.w = w, .x = nullptr, .m = 1, .ldx = 0, .y = nullptr, .ldy = 0, .prompt = 1}) ||
+         arithmetic(w, true) != arithmetic(w, false);
 }
 
 void matmul(ThreadPool& pool, std::span<const Product> given) {
-  const auto mixed = [](const Product& p) { return p.w.as_stored && p.prompt > 0 && p.prompt < p.m; };
+  const auto mixed = [](const Product& p) {
+    return (p.w.as_stored || p.up.as_stored) && p.prompt > 0 && p.prompt < p.m;
+  };
   thread_local std::vector<Product> parts;
   std::span<const Product> products = given;
   if (std::any_of(given.begin(), given.end(), mixed)) {

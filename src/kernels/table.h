@@ -28,6 +28,7 @@ struct MatmulTask {
   float* y;
   int64_t ldy;
   const float* bias;
+  int64_t first = 0;  // row of W that y begins with
 };
 
 // x of a product as it is multiplied: rounded to bytes, in the layout of body/strips.h, or to BF16.
@@ -78,8 +79,10 @@ struct PanelTask {
   const float* bias;
 };
 
-// y = x W^T + bias over pairs of BF16 (body/pairs.h, body/pair_tiles.h): W [rows, cols] as stored.
+// y = x W^T + bias, or silu(x W^T) * (x up^T), over pairs of BF16 (body/pairs.h, body/pair_tiles.h): W and up [rows, cols] as
+// stored, one as the other; F16 and F32 are rounded to BF16.
 struct PairTask {
+  enum Stored { kBf16, kF16, kF32 };
   const std::byte* w;
   int64_t rows, cols, row_bytes;
   const std::byte* x;  // StripInput::out
@@ -87,6 +90,8 @@ struct PairTask {
   float* y;
   int64_t ldy;
   const float* bias;
+  const std::byte* up = nullptr;  // null: none
+  Stored stored = kBf16;
 };
 
 // C = op(A) op(B), or C += (kernels/gemm.h). Both operands as rows of k values: op(A) [m, k], op(B)^T [n, k].
@@ -150,7 +155,8 @@ struct KernelTable {
   int64_t (*pair_parts)(const StripInput& in);                            // of x, as round_pairs counts them
   void (*round_pairs)(const StripInput& in, int64_t begin, int64_t end);  // parts
   void (*pairs)(const PairTask& task, int64_t begin, int64_t end, float* scratch);  // rows; multiples of 16 but for the last
-  int64_t (*pair_scratch)(int64_t m) = nullptr;    // floats; null: none
+  int64_t (*pair_scratch)(int64_t m, int64_t cols) = nullptr;  // floats
+  bool pair_tiles = false;                                     // pairs go by matrix tiles
   int64_t (*prompt_scratch)(int64_t m) = nullptr;  // floats, of StripType::prompt
   const GemmForm* gemm = nullptr;                  // null: by matmul, or pairs (gemm.cpp)
   void (*attention)(const AttentionTask& task, float* scratch);

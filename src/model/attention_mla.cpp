@@ -156,10 +156,12 @@ class LatentAttention final : public Attention {
         if (length > most || first == 0) step.read_records(chunk, start, n, latents);
         std::vector<Product>& products = scratch.products;
         products.clear();
+        const auto expand = [&](const Matrix& w, float* to) {
+          products.push_back({.w = w, .x = latents, .m = n, .ldx = step.record, .y = to, .ldy = record, .prompt = n, .fine = true});
+        };
         for (int64_t h = 0; h < count; ++h) {
           float* head = floats + h * n * record;
-          products.push_back({key[std::size_t(first + h)], latents, n, step.record, head, record});
-          products.push_back({value[std::size_t(first + h)], latents, n, step.record, head + key_width, record});
+          expand(key[std::size_t(first + h)], head), expand(value[std::size_t(first + h)], head + key_width);
         }
         step.multiply("keys, values of latents", products);
         const auto scope = step.timed("expanded cache");

@@ -67,7 +67,7 @@ class Loader {
   double chosen_bytes = 0;     // of bytes_per_token, those of experts
   int64_t chosen_experts = 0;  // by a row, in all layers
   int64_t mapped_bytes = 0;  // of the files, which stay in use
-  bool two_forms = false;    // some weights are multiplied in another form for a prompt's rows, whatever the kernels
+  bool two_forms = false;    // some weights are multiplied in another form for a prompt's rows
   std::vector<std::span<const std::byte>> in_place;  // of the files: what the fast path multiplies as it is stored
 
  private:

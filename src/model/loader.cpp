@@ -34,11 +34,11 @@ Status Loader::pack(Matrix& m) {
   if (packed_ != nullptr) {
     SONDE_CHECK(check_scales(m));
     SONDE_CHECK(packed_->add(m));
-    // Rare quantised types and FP8, of which a value is read as fast as it comes. F16 and F32 are multiplied exactly.
+    // Rare quantised types and FP8, of which a value is read as fast as it comes.
     m.by_values = m.packed == nullptr && m.type->bytes < 2 * m.type->block;
-    m.as_stored = m.by_values && m.type->is_float();
-    two_forms |= m.as_stored;
-    m.by_pairs = m.type == bf16();
+    m.by_pairs = m.type == bf16() || m.type == f16() || m.type == f32();
+    m.as_stored = m.type->is_float() && m.type != bf16();
+    two_forms |= has_prompt_form(m);
     if (m.packed == nullptr) in_place.emplace_back(m.data, std::size_t(m.bytes()));
   }
   if (m.packed == nullptr) mapped_bytes += m.bytes();
@@ -50,7 +50,11 @@ Status Loader::pack(Matrix& m) {
 
 Result<Matrix> Loader::values(int64_t rows, int64_t cols, const std::function<void(float*)>& make,
                               std::vector<AlignedVector<float>>& owned, bool to_bytes) {
-  if (packed_ != nullptr) return packed_->add_values(rows, cols, to_bytes, make);
+  if (packed_ != nullptr) {
+    SONDE_TRY(Matrix m, packed_->add_values(rows, cols, to_bytes, make));
+    m.by_pairs = m.as_stored = m.type == f16();
+    return m;
+  }
   make(owned.emplace_back(std::size_t(rows * cols)).data());
   Matrix m;
   m.type = f32(), m.data = reinterpret_cast<const std::byte*>(owned.back().data());

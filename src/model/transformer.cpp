@@ -39,7 +39,7 @@ class Transformer final : public Model {
   int64_t mapped_bytes() const override {
     return mapped_bytes_ + (packed_ && !packed_->file().empty() ? packed_->bytes() : 0);
   }
-  bool has_two_forms() const override { return config_.is_mla() || (packed_ && (has_prompt_form() || two_forms_)); }
+  bool has_two_forms() const override { return config_.is_mla() || two_forms_; }
   Packed packed() const override {
     return packed_ ? Packed{packed_->bytes(), packed_->matrices(), packed_->made(), packed_->file()} : Packed{};
   }

@@ -42,8 +42,8 @@ struct Matrix {
   int64_t strip_bytes = 0;
   // Without a packed form, where the kernels can:
   bool by_values = false;  // its values are rounded to bytes at each use
-  bool as_stored = false;  // by_values for a prompt's rows alone; others are multiplied in F32
-  bool by_pairs = false;   // BF16: what it multiplies is rounded to BF16
+  bool by_pairs = false;   // BF16, F16, F32: what it multiplies is rounded to BF16, and so is it
+  bool as_stored = false;  // either of them for a prompt's rows alone; others are multiplied in F32
 
   explicit operator bool() const { return data != nullptr; }
   // Rows [first, first + count); with scales, first must be a multiple of scale_block. Packed too if they are whole strips.

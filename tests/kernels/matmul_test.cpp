@@ -126,6 +126,36 @@ TEST_P(Matmul, ManyTokensAndOddShapes) {
   }
 }
 
+// silu(x w^T) * (x up^T) in one: the bits of both products and their silu, for any two types, tokens, threads and strides.
+TEST_P(Matmul, GateAndUpAreTheSameBitsAsApart) {
+  ThreadPool one(1), two(2), three(3);
+  const std::vector<const Type*> types = weight_types();
+  for (std::size_t n = 0; n < types.size(); ++n) {
+    const Type *type = types[n], *beside = types[n % 3 == 0 ? (n + 1) % types.size() : n];
+    const int64_t block = std::max(type->block, beside->block), rows = 1 + int64_t(n * 37 % 90);
+    const int64_t cols = block == 1 ? 300 : 2 * block, most = 40, ldx = cols + 3, ldy = rows + 2;
+    const OwnedMatrix w = random_matrix(*type, rows, cols, n), up = random_matrix(*beside, rows, cols, n + 100);
+    const std::vector<float> x = normals(std::size_t(most * ldx), 4);
+    std::vector<float> apart(std::size_t(most * rows)), ups(apart.size());
+    matmul(one, w.view, x.data(), most, ldx, apart.data(), rows);
+    matmul(one, up.view, x.data(), most, ldx, ups.data(), rows);
+    silu_mul(one, apart.data(), ups.data(), apart.data(), most * rows);
+    for (ThreadPool* pool : {&one, &two, &three}) {
+      for (int64_t m : {1, 2, 7, 8, 9, 24, 40}) {
+        std::vector<float> y(std::size_t(m * ldy), NAN);
+        const Product product{
+            .w = w.view, .x = x.data(), .m = m, .ldx = ldx, .y = y.data(), .ldy = ldy, .up = up.view};
+        matmul(*pool, std::span(&product, 1));
+        for (int64_t i = 0; i < m; ++i) {
+          ASSERT_EQ(std::memcmp(&y[std::size_t(i * ldy)], &apart[std::size_t(i * rows)], std::size_t(rows) * 4), 0)
+              << type->name << ", m " << m << ", token " << i;
+          ASSERT_TRUE(std::isnan(y[std::size_t(i * ldy + rows)])) << "wrote beyond the row";
+        }
+      }
+    }
+  }
+}
+
 class RowsByNumber : public KernelSets {};
 SONDE_EVERY_SET(RowsByNumber);
 INSTANTIATE_TEST_SUITE_P(Models, RowsByNumber, testing::Values("amx_model"), [](const auto& set) { return std::string(set.param); });

@@ -169,7 +169,7 @@ TEST_P(PairTiles, GiveTheSameBitsForAnyTokensRowsAndThreads) {
   }
   const kernels::KernelTable& table = kernels::table();
   AlignedVector<std::byte> rounded(std::size_t((m + (m - 1) / 16) * ((cols + 31) / 32) * 64));
-  AlignedVector<float> scratch(std::size_t(table.pair_scratch(m)));
+  AlignedVector<float> scratch(std::size_t(table.pair_scratch(m, cols)));
   for (int64_t tokens = 1; tokens <= m; ++tokens) {
     const kernels::StripInput in{x.data(), nullptr, tokens, cols, cols, 0, 1, false, true, rounded.data()};
     for (int64_t i = table.pair_parts(in); i-- > 0;) table.round_pairs(in, i, i + 1);

@@ -10,7 +10,7 @@
 namespace sonde::test {
 namespace {
 
-// Twenty shapes of each type; prepare(pool, w) sets how w is multiplied. Rows of x have NaN between them, and nothing
+// Twenty shapes of each type; prepare(pool, w) sets how w is multiplied, as_stored: all rows are a prompt's. Rows of x have NaN between them, and nothing
 // stands behind the last.
 template <class F>
 void compare(const std::vector<const Type*>& types, TruthOf truth_of, F&& prepare) {
@@ -30,7 +30,9 @@ void compare(const std::vector<const Type*>& types, TruthOf truth_of, F&& prepar
       for (int64_t i = 0; i + 1 < m; ++i) std::fill_n(x.begin() + i * ldx + cols, ldx - cols, NAN);
       const std::vector<float> bias = normals(std::size_t(rows), 8);
       const float* const b = n % 3 == 0 ? bias.data() : nullptr;
-      matmul(pool, w.view, x.data(), m, ldx, y.data(), ldy, b);
+      const Product product{.w = w.view, .x = x.data(), .m = m, .ldx = ldx, .y = y.data(), .ldy = ldy, .bias = b,
+                            .prompt = w.view.as_stored ? m : 0};
+      matmul(pool, std::span(&product, 1));
       const Truth truth = truth_of(w.view, x, m, ldx, b);
       ASSERT_NO_FATAL_FAILURE(expect_within(truth, y, m, ldy)) << type->name << ", " << cols << " columns";
     }
@@ -56,6 +58,10 @@ TEST_P(Shapes, InPanels) {
 
 TEST_P(Shapes, InPairs) {
   compare({bf16()}, pair_truth, [](ThreadPool&, PackedMatrix& w) { w.view.by_pairs = true; });
+}
+
+TEST_P(Shapes, OfPromptsInPairs) {
+  compare({f16(), f32()}, rounded_pair_truth, [](ThreadPool&, PackedMatrix& w) { w.view.by_pairs = w.view.as_stored = true; });
 }
 
 }  // namespace

@@ -42,23 +42,49 @@ inline Truth exact_truth(const Matrix& w, const std::vector<float>& x, int64_t m
 
 inline bool in_pairs(const Matrix& w) { return arithmetic(Product{w, nullptr, 1, 0, nullptr, 0}) == Profile::kBf16; }
 
-// BF16 by_pairs, where the set has products of pairs: of x rounded to BF16. A denormal counts as 0, among what is
-// multiplied and on the way. Lanes sum n / 32 pairs, two roundings a pair, then four levels of a tree; by tiles a chain
-// of sixteen, the sum of two, then one for every 32 columns; and the bias.
-inline Truth pair_truth(const Matrix& w, const std::vector<float>& x, int64_t m, int64_t ldx, const float* bias) {
-  if (!in_pairs(w)) return exact_truth(w, x, m, ldx, bias);
+// Lanes sum n / 32 pairs, two roundings a pair, then four levels of a tree; by tiles a chain of sixteen, the sum of two, then
+// one for every 32 columns; and the bias.
+inline double pair_roundings(int64_t cols) {
+  const bool tiles = kernel_set() == "amx" ? cpu_features().amx_bf16 : kernel_set().starts_with("amx");
+  return double(tiles ? (cols + 31) / 32 + 18 : cols / 16 + 8);
+}
+// What they see of x: a denormal counts as 0, among what is multiplied and on the way.
+inline std::vector<float> seen_in_pairs(const std::vector<float>& x) {
   std::vector<float> seen = rounded_to_bf16(x);
   for (float& v : seen) v = std::fpclassify(v) == FP_SUBNORMAL ? 0 : v;
+  return seen;
+}
+
+// BF16 by_pairs, where the set has products of pairs: of x rounded to BF16.
+inline Truth pair_truth(const Matrix& w, const std::vector<float>& x, int64_t m, int64_t ldx, const float* bias) {
+  if (!in_pairs(w)) return exact_truth(w, x, m, ldx, bias);
+  const std::vector<float> seen = seen_in_pairs(x);
   std::vector<uint16_t> stored(std::size_t(w.rows * w.cols));
   for (int64_t r = 0; r < w.rows; ++r) {
     std::memcpy(&stored[std::size_t(r * w.cols)], w.data + r * w.row_bytes, std::size_t(2 * w.cols));
   }
   for (uint16_t& v : stored) v = (v & 0x7F80) == 0 ? 0 : v;
   const Matrix flushed{bf16(), reinterpret_cast<const std::byte*>(stored.data()), w.rows, w.cols, 2 * w.cols};
-  const bool tiles = kernel_set() == "amx" ? cpu_features().amx_bf16 : kernel_set().starts_with("amx");
-  const double roundings = double(tiles ? (w.cols + 31) / 32 + 18 : w.cols / 16 + 8);
+  const double roundings = pair_roundings(w.cols);
   reference::Bounded y = reference::matmul(flushed, seen.data(), m, ldx, bias);
   for (double& bound : y.bound) bound = roundings * (kEps * bound + 0x1p-126);
+  return {w.rows, std::move(y.value), std::move(y.bound)};
+}
+
+// F16 and F32 by_pairs, a prompt's rows: W, too, errs, by 4/3 2^-8 of itself, and is flushed.
+inline Truth rounded_pair_truth(const Matrix& w, const std::vector<float>& x, int64_t m, int64_t ldx, const float* bias) {
+  if (!has_prompt_form(w)) return exact_truth(w, x, m, ldx, bias);
+  const std::vector<float> seen = seen_in_pairs(x);
+  const double roundings = pair_roundings(w.cols);
+  reference::Bounded y = reference::matmul(w, seen.data(), m, ldx, bias);
+  for (int64_t i = 0; i < m; ++i) {
+    double flushed = 0;
+    for (int64_t k = 0; k < w.cols; ++k) flushed += 0x1p-126 * std::abs(double(seen[std::size_t(i * ldx + k)]));
+    for (int64_t r = 0; r < w.rows; ++r) {
+      double& bound = y.bound[std::size_t(i * w.rows + r)];
+      bound = (0x1.56p-8 + 1.01 * roundings * kEps) * bound + roundings * 0x1p-126 + flushed;
+    }
+  }
   return {w.rows, std::move(y.value), std::move(y.bound)};
 }
 

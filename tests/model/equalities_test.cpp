@@ -84,6 +84,11 @@ TEST_P(Equalities, OneFormThroughoutEqualsTokenByToken) {
   EXPECT_EQ(in_chunks(1, true), in_chunks(int64_t(ids_.size()), true));
 }
 
+TEST_P(Equalities, PromptsAndAnswersDifferWhereTheModelSaysSo) {
+  const auto length = int64_t(ids_.size());
+  EXPECT_EQ(in_chunks(length, false) != in_chunks(length, true), model_->has_two_forms());
+}
+
 TEST_P(Equalities, OneThreadEqualsTwo) {
   for (bool absorbed : {false, true}) {
     Runner one(*model_, 1), two(*model_, 2);
@@ -149,7 +154,7 @@ std::string title(const testing::TestParamInfo<Equalities::ParamType>& info) {
   return parameter_name((isa.empty() ? name : isa + "_" + name) + (exact ? "_exact" : "_fast"));
 }
 const auto kCheckpoints = testing::Values("models/mini", "models/v2-lite-f32", "models/v3-fp8-ue8m0",
-                                          "models/qwen3-bf16", "gguf/v2-lite-split.Q8_0.gguf", "gguf/llama.Q5_1.gguf",
+                                          "models/qwen3-bf16", "gguf/qwen2.F16.gguf", "gguf/v2-lite-split.Q8_0.gguf", "gguf/llama.Q5_1.gguf",
                                           "gguf/v2-lite-wide-joined.Q4_K_M.gguf");
 INSTANTIATE_TEST_SUITE_P(All, Equalities, testing::Combine(testing::Values(""), kCheckpoints, testing::Bool()), title);
 INSTANTIATE_TEST_SUITE_P(Sets, Equalities, testing::Combine(other_sets(), few_checkpoints(), testing::Values(false)),

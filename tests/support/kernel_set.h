@@ -28,10 +28,10 @@ class KernelSet {
 // What other processors serve the fast path with: each multiplies prompts or pairs of BF16 in a way of its own. The
 // portable set is left out: it takes nine times as long.
 inline auto other_sets() { return testing::Values("avx2", "avx512_vnni", "avx512_bf16"); }
-// A few checkpoints for those: weights of K-quants, dense and in a mixture with latent attention; bytes; BF16; FP8.
+// A few checkpoints for those: weights of K-quants, dense and in a mixture with latent attention; bytes; BF16; F16; FP8.
 inline auto few_checkpoints() {
   return testing::Values("gguf/qwen3-wide.Q6_K.gguf", "gguf/v2-lite-wide-joined.Q4_K_M.gguf",
-                         "gguf/v2-lite-split.Q8_0.gguf", "models/qwen3-bf16", "models/v3-fp8-ue8m0");
+                         "gguf/v2-lite-split.Q8_0.gguf", "models/qwen3-bf16", "gguf/qwen2.F16.gguf", "models/v3-fp8-ue8m0");
 }
 
 }  // namespace sonde::test

@@ -6,6 +6,7 @@
 // (in this order)
 #include "kernels/body/matmul.h"
 #include "kernels/body/exp.h"
+#include "kernels/body/silu.h"
 #include "kernels/body/rows.h"
 // (after exp_lanes)
 #include "kernels/body/attention.h"

@@ -39,7 +39,7 @@ SONDE_INLINE void finish(const MatmulTask& t, const Tile<R, T>& tile, int64_t ro
   reduce(tile, out);
   for (int i = 0; i < T; ++i) {
     for (int r = 0; r < R; ++r) {
-      t.y[(token + i) * t.ldy + row + r] = t.bias == nullptr ? out[i][r] : out[i][r] + t.bias[row + r];
+      t.y[(token + i) * t.ldy + row - t.first + r] = t.bias == nullptr ? out[i][r] : out[i][r] + t.bias[row + r];
     }
   }
 }

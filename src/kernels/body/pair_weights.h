@@ -5,33 +5,43 @@
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-// Rows of BF16 as stored. W ends where its last row does, and between rows any values may stand.
+// 32 values as pairs that follow each other; of `n`, then zeros.
+SONDE_INLINE void lay_pairs(const Bfloat* w, int64_t n, uint16_t* out) {
+  store(reinterpret_cast<float*>(out), zero());
+  __builtin_memcpy(out, w, std::size_t(2 * (n < 32 ? n : 32)));
+}
+template <class V>
+SONDE_INLINE void lay_pairs(const V* w, int64_t n, uint16_t* out) {
+  const Run run = load_run(w, n);
+  store_upper_halves(out, run.a, run.b);
+}
+
+// Rows of BF16 (V) as stored, or of F16 or F32, which are rounded as packed weights are (isa/pairs512.h). W ends where its last
+// row does, and between rows any values may stand.
+template <class V>
 struct StoredPairs {
   const uint8_t* w;
   int64_t rows, cols, row_bytes;
+  static constexpr bool kInPlace = __is_same(V, Bfloat);
 
-  const uint8_t* at(int64_t strip, int64_t k) const { return w + 16 * strip * row_bytes + 2 * k; }
+  const uint8_t* at(int64_t strip, int64_t k) const { return w + 16 * strip * row_bytes + int64_t(sizeof(V)) * k; }
 
   void lay(int64_t strip, int64_t from, int64_t steps, uint8_t* out) const {
     const int64_t present = rows - 16 * strip < 16 ? rows - 16 * strip : 16;
-    alignas(64) uint16_t part[16][32];
-    const uint16_t* row[16];
-    for (int64_t r = 0; r < 16; ++r) {
-      row[r] = reinterpret_cast<const uint16_t*>(w + (16 * strip + (r < present ? r : 0)) * row_bytes);
-    }
+    alignas(64) uint16_t part[16][32] = {};
+    const V* row[16];
+    for (int64_t r = 0; r < 16; ++r) row[r] = reinterpret_cast<const V*>(at(strip, 0) + (r < present ? r : 0) * row_bytes);
     const int64_t end = from + 32 * steps;
     const uint8_t* next = end < cols ? at(strip, end) : at(strip + 1, 0);
-    for (int64_t k = from; k < end; k += 32, out += 1024, next += 64) {
-      for (int64_t r = 0; r < 16; ++r) __builtin_prefetch(next + r * row_bytes, 0, 2);
-      if (present == 16 && k + 32 <= cols) {
-        transpose_pairs(row, k, reinterpret_cast<uint32_t*>(out), 16);
-        continue;
+    for (int64_t k = from; k < end; k += 32, out += 1024, next += 32 * sizeof(V)) {
+      for (int64_t r = 0; r < 16; ++r) {
+        for (std::size_t line = 0; line < 32 * sizeof(V); line += 64) __builtin_prefetch(next + r * row_bytes + line, 0, 2);
       }
       const uint16_t* starts[16];
+      const bool whole = kInPlace && present == 16 && k + 32 <= cols;
       for (int64_t r = 0; r < 16; ++r) {
-        starts[r] = part[r];
-        store(reinterpret_cast<float*>(part[r]), zero());
-        if (r < present) __builtin_memcpy(part[r], row[r] + k, std::size_t(2 * (cols - k < 32 ? cols - k : 32)));
+        starts[r] = whole ? reinterpret_cast<const uint16_t*>(row[r] + k) : part[r];
+        if (!whole && r < present) lay_pairs(row[r] + k, cols - k, part[r]);
       }
       transpose_pairs(starts, 0, reinterpret_cast<uint32_t*>(out), 16);
     }
@@ -78,11 +88,22 @@ struct StripPairs {
 };
 
 // --- the table --------------------------------------------------------------------------------------------------
-void multiply_stored_pairs(const PairTask& t, int64_t begin, int64_t end, float* scratch) {
-  const StoredPairs w{reinterpret_cast<const uint8_t*>(t.w), t.rows, t.cols, t.row_bytes};
-  const StoredPairs* const none = nullptr;
-  multiply_pair_strips({t.rows, t.cols, t.x, t.m, t.y, t.ldy, t.bias}, w, none, begin / 16, (end + 15) / 16, scratch);
+template <class V>
+void multiply_stored_as(const PairTask& t, int64_t begin, int64_t end, float* scratch) {
+  const auto stored = [&](const std::byte* w) {
+    return StoredPairs<V>{reinterpret_cast<const uint8_t*>(w), t.rows, t.cols, t.row_bytes};
+  };
+  const StoredPairs<V> w = stored(t.w), up = stored(t.up);
+  multiply_pair_strips({t.rows, t.cols, t.x, t.m, t.y, t.ldy, t.bias}, w, t.up == nullptr ? nullptr : &up, begin / 16,
+                       (end + 15) / 16, scratch);
 }
+
+void multiply_stored_pairs(const PairTask& t, int64_t begin, int64_t end, float* scratch) {
+  if (t.stored == PairTask::kF16) return multiply_stored_as<Half>(t, begin, end, scratch);
+  if (t.stored == PairTask::kF32) return multiply_stored_as<float>(t, begin, end, scratch);
+  multiply_stored_as<Bfloat>(t, begin, end, scratch);
+}
+int64_t stored_pair_scratch(int64_t m, int64_t) { return pair_scratch(m); }
 
 template <class Reader>
 void multiply_strip_pairs(const StripTask& t, int64_t begin, int64_t end, float* scratch) {
@@ -101,7 +122,7 @@ void take_prompt(StripType& type) {
 
 void take_pairs(KernelTable& table) {
   table.pair_parts = pair_part_count, table.round_pairs = round_pair_parts, table.pairs = multiply_stored_pairs;
-  table.prompt_scratch = table.pair_scratch = pair_scratch;
+  table.prompt_scratch = pair_scratch, table.pair_scratch = stored_pair_scratch, table.pair_tiles = true;
   StripType* type = strip_types;
 #define SONDE_ROW(T) take_prompt<q::T>(*type++);
   SONDE_TYPES(SONDE_ROW)

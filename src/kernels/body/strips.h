@@ -22,7 +22,8 @@ SONDE_INLINE int64_t tile_start(int64_t m, int64_t i) { return m * i / tile_coun
 
 struct Run { Lanes a, b; };
 // The first n of 32 values, then zeros; n may be more.
-SONDE_INLINE Run load_run(const float* x, int64_t n) {
+template <class V>
+SONDE_INLINE Run load_run(const V* x, int64_t n) {
   if (n >= 32) return {load(x), load(x + 16)};
   return n > 16 ? Run{load(x), load_part(x + 16, n - 16)} : Run{load_part(x, n), zero()};
 }

@@ -51,12 +51,13 @@ struct Direct {
 // (in this order)
 #include "kernels/body/exp.h"
 #include "kernels/body/segment.h"
+#include "kernels/body/silu.h"
 #include "kernels/body/pairs.h"
 
 namespace sonde::kernels::SONDE_ISA {
 namespace {
 
-void pairs(const PairTask& task, int64_t begin, int64_t end, float*) { multiply_pairs_of(task, begin, end); }
+int64_t pair_floats(int64_t, int64_t cols) { return pair_scratch(cols); }
 
 int64_t bf16_burst(int64_t rounds, float* result) {
   constexpr int kChains = 12;
@@ -78,7 +79,7 @@ const KernelTable& table(const KernelTable* below, const CpuFeatures&) {
   made = *below;
   made.name = "avx512_bf16";
   made.attention_segment = attention_segment, made.segment_scratch = segment_scratch;
-  made.pair_parts = pair_parts, made.round_pairs = round_pairs, made.pairs = pairs;
+  made.pair_parts = pair_parts, made.round_pairs = round_pairs, made.pairs = multiply_pairs_of, made.pair_scratch = pair_floats;
   made.bf16_burst = bf16_burst;
   return made;
 }
