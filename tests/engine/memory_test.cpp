@@ -11,64 +11,22 @@
 
 #include "base/memory.h"
 #include "files/checkpoint.h"
-#include "files/gguf.h"
-#include "files/synth_shapes.h"
 #include "model/model.h"
 #include "sonde/engine.h"
 #include "support/sanitized.h"
-#include "tensor/quant/mix.h"
+#include "support/zero_model.h"
 
 namespace sonde::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-const SynthShape kShape{.name = "latent",
-                        .architecture = "deepseek2",
-                        .layers = 4,
-                        .hidden = 2048,
-                        .intermediate = 5632,
-                        .heads = 16,
-                        .key_heads = 16,
-                        .head_dim = 192,
-                        .vocabulary = 24576,
-                        .context = 4096,
-                        .rope_base = 1e4,
-                        .epsilon = 1e-6,
-                        .latent = SynthShape::Latent{.q_rank = 0,
-                                                     .kv_rank = 512,
-                                                     .nope = 128,
-                                                     .rope = 64,
-                                                     .value = 128,
-                                                     .dense_layers = 1,
-                                                     .experts = 16,
-                                                     .used = 2,
-                                                     .shared = 1,
-                                                     .width = 1024,
-                                                     .groups = 1,
-                                                     .groups_used = 1,
-                                                     .scale = 1,
-                                                     .log_multiplier = 0,
-                                                     .sigmoid = true}};
-
-// Zeros in that shape, without a vocabulary: what a tokenizer takes does not belong here.
+// A vocabulary does not belong here: what a tokenizer takes is no part of the bound.
 void write_model(const std::string& path, int64_t layers) {
-  const Mix& mix = *mix_by_name("Q4_K_M");
-  const std::vector<SynthTensor> tensors = synth_tensors(kShape, layers);
-  const auto type = [&](const SynthTensor& t) -> const Type& {
-    return type_in_mix(mix, {t.name, int64_t(t.shape.size()), t.shape.back(), layers, false, kShape.latent->experts,
-                             kShape.heads});
-  };
-  GgufWriter out;
-  set_shape_keys(kShape, layers, out);
-  for (const SynthTensor& t : tensors) out.declare(t.name, type(t), t.shape);
-  ASSERT_TRUE(out.begin(path).ok());
-  for (const SynthTensor& t : tensors) {
-    int64_t rows = 1;
-    for (std::size_t d = 0; d + 1 < t.shape.size(); ++d) rows *= t.shape[d];
-    ASSERT_TRUE(out.write(std::vector<std::byte>(std::size_t(rows * type(t).row_bytes(t.shape.back())))).ok());
-  }
-  ASSERT_TRUE(out.finish().ok());
+  SynthShape shape = kLatent;
+  shape.layers = 4, shape.hidden = 2048, shape.intermediate = 5632, shape.heads = shape.key_heads = 16, shape.vocabulary = 24576;
+  shape.latent->q_rank = 0, shape.latent->kv_rank = 512, shape.latent->width = 1024;
+  write_zeros(path, shape, *mix_by_name("Q4_K_M"), layers);
 }
 
 struct Taken {

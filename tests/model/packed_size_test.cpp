@@ -5,22 +5,16 @@
 #include <filesystem>
 
 #include "files/checkpoint.h"
-#include "files/gguf.h"
 #include "files/synth_shapes.h"
 #include "kernels/pack.h"
 #include "model/model.h"
+#include "support/zero_model.h"
 #include "tensor/quant/mix.h"
 
 namespace sonde::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-const Type& type_of(const SynthTensor& t, const SynthShape& shape, const Mix& mix, int64_t layers) {
-  const int64_t experts = shape.latent ? shape.latent->experts : 0, key_heads = shape.latent ? 1 : shape.key_heads;
-  return type_in_mix(mix, {t.name, int64_t(t.shape.size()), t.shape.back(), layers, shape.tied, experts,
-                           shape.heads / key_heads});
-}
 
 // Of the matrices that a model multiplies by.
 struct Bytes {
@@ -51,7 +45,7 @@ Bytes bytes_of(const SynthShape& shape, const Mix& mix, int64_t layers) {
   return sum;
 }
 
-// Small ones of the two kinds, with rows of whole blocks of every type.
+// As kLatent, of the other kind.
 const SynthShape kDense{.name = "dense",
                         .architecture = "qwen2",
                         .layers = 2,
@@ -66,33 +60,6 @@ const SynthShape kDense{.name = "dense",
                         .epsilon = 1e-6,
                         .biases = true,
                         .latent = {}};
-const SynthShape kLatent{.name = "latent",
-                         .architecture = "deepseek2",
-                         .layers = 2,
-                         .hidden = 1024,
-                         .intermediate = 2816,
-                         .heads = 8,
-                         .key_heads = 8,
-                         .head_dim = 192,
-                         .vocabulary = 2048,
-                         .context = 4096,
-                         .rope_base = 1e4,
-                         .epsilon = 1e-6,
-                         .latent = SynthShape::Latent{.q_rank = 256,
-                                                      .kv_rank = 256,
-                                                      .nope = 128,
-                                                      .rope = 64,
-                                                      .value = 128,
-                                                      .dense_layers = 1,
-                                                      .experts = 16,
-                                                      .used = 2,
-                                                      .shared = 1,
-                                                      .width = 512,
-                                                      .groups = 1,
-                                                      .groups_used = 1,
-                                                      .scale = 1,
-                                                      .log_multiplier = 0,
-                                                      .sigmoid = true}};
 
 // Files of zeros: the model takes what was reckoned, to the byte.
 TEST(PackedSize, IsWhatAModelTakes) {
@@ -100,18 +67,8 @@ TEST(PackedSize, IsWhatAModelTakes) {
   for (const SynthShape& shape : {kDense, kLatent}) {
     for (const Mix& mix : all_mixes()) {
       SCOPED_TRACE(std::string(shape.name) + " " + std::string(mix.name));
-      GgufWriter out;
-      set_shape_keys(shape, shape.layers, out);
-      const std::vector<SynthTensor> tensors = synth_tensors(shape, shape.layers);
-      for (const SynthTensor& t : tensors) out.declare(t.name, type_of(t, shape, mix, shape.layers), t.shape);
-      ASSERT_TRUE(out.begin(path.string()).ok());
-      for (const SynthTensor& t : tensors) {
-        int64_t rows = 1;
-        for (std::size_t d = 0; d + 1 < t.shape.size(); ++d) rows *= t.shape[d];
-        const int64_t bytes = rows * type_of(t, shape, mix, shape.layers).row_bytes(t.shape.back());
-        ASSERT_TRUE(out.write(std::vector<std::byte>(std::size_t(bytes))).ok());
-      }
-      ASSERT_TRUE(out.finish().ok());
+      write_zeros(path.string(), shape, mix, shape.layers);
+      ASSERT_FALSE(HasFatalFailure());
       auto checkpoint = Checkpoint::open(path.string());
       ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
       const auto model = Model::load(std::move(checkpoint).value(), {.exact = false});
