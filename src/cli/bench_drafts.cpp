@@ -8,6 +8,7 @@
 
 #include "cli/interrupt.h"
 #include "cli/output.h"
+#include "cli/progress.h"
 #include "engine/parts.h"
 
 namespace sonde {
@@ -32,7 +33,8 @@ std::vector<int32_t> text_of(const Tokenizer* tokenizer, int64_t vocabulary, int
   return ids;
 }
 
-Result<Usage> answer(Engine& engine, const std::vector<int32_t>& prompt, int64_t tokens) {
+// Its tokens are counted in `done`, which progress shows.
+Result<Usage> answer(Engine& engine, const std::vector<int32_t>& prompt, int64_t tokens, ProgressLine& progress, int64_t& done) {
   Request request;
   request.prompt = prompt, request.max_tokens = tokens;
   request.ignore_eos = true, request.loop_guard = false;
@@ -42,6 +44,7 @@ Result<Usage> answer(Engine& engine, const std::vector<int32_t>& prompt, int64_t
   for (int state = 0; (state = stream->next_for(event, 50)) >= 0;) {
     if (Interrupt::requested()) return stopped();
     if (state > 0 && event.error) return *event.error;
+    if (state > 0) progress.update(done += std::ssize(event.ids));
     if (state > 0 && !event.finish_reason.empty()) return event.usage;
   }
   return stopped();
@@ -67,9 +70,11 @@ Result<DraftMeasurement> measure_drafts(DirectModel& direct, const BenchOptions&
   };
   SONDE_TRY(const std::unique_ptr<Engine> plain, engine(0));
   SONDE_TRY(const std::unique_ptr<Engine> drafting, engine(common.draft));
+  ProgressLine progress("answers without drafts and with them", 2 * kRounds * options.tokens, "tokens");
+  int64_t done = 0;
   for (int round = 0; round < kRounds; ++round) {
-    SONDE_TRY(const Usage without, answer(*plain, prompt, options.tokens));
-    SONDE_TRY(const Usage with, answer(*drafting, prompt, options.tokens));
+    SONDE_TRY(const Usage without, answer(*plain, prompt, options.tokens, progress, done));
+    SONDE_TRY(const Usage with, answer(*drafting, prompt, options.tokens, progress, done));
     m.plain_seconds += without.decode_seconds, m.seconds += with.decode_seconds;
     m.tokens += with.completion_tokens - 1;  // the first comes with the prompt
     m.drafted += with.drafted_tokens, m.accepted += with.accepted_tokens;
